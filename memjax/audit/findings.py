@@ -1,0 +1,147 @@
+"""What an audit finds, as plain data: made by `null` and `decide`, read by `report`. No computation lives here.
+
+Sides are named as in the field: *query* = the images asked about, *gallery* = the images searched. Scores are Pearson
+correlations in [-1, 1], or the negative mean squared distance of images in [-1, 1]; higher is always more alike.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from memjax.data.store import Store
+
+Rule = Literal["fdr", "p95", "p99", "value", "identical"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Neighbours:
+    """The k best gallery images of each query image, best first, ties to the lower id.
+
+    `orientation` is the index (into the audit's list of orientations) of the operation that turns the *training* or
+    gallery image into the query image. Where a query has fewer than k neighbours (it is constant, or the gallery is
+    small) the id is -1 and the score -inf.
+    """
+
+    score: np.ndarray  # float64 [n, k]
+    id: np.ndarray  # int64 [n, k]
+    orientation: np.ndarray  # int16 [n, k]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """How many (query, gallery) pairs have their best-over-orientations score in each bin."""
+
+    edges: np.ndarray  # float64 [bins + 1]
+    count: np.ndarray  # int64 [bins]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """One of the folders of an audit. `constant` are ids of images without any contrast: no correlation exists."""
+
+    role: Literal["train", "synthetic", "heldout"]
+    given: str
+    store: Store
+    constant: Sequence[int] = ()
+
+    @property
+    def n_patients(self) -> int | None:
+        """Number of patients, None where they are not known."""
+        known = {item.patient for item in self.store.items if item.patient}
+        return len(known) if self.store.manifest.has_patients else None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Leak:
+    """An image or a patient in two of the folders: "same image", "same patient" or "near-identical image"."""
+
+    kind: str
+    roles: tuple[str, str]
+    ids: tuple[int, int]
+    patient: str = ""
+    score: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NullSummary:
+    """How alike unseen patients' images are to the training set: the yardstick."""
+
+    score: np.ndarray  # float64 [h], the best training score of each held-out image used
+    id: np.ndarray  # int64 [h], their ids in the held-out store
+    n_patients: int
+    by_patient: bool  # False: patient ids unknown, every image counted as a patient of its own
+    left_out: Mapping[str, int]  # reason -> how many held-out images were not used (leaks, constant)
+    p95: float
+    p99: float
+    tail_start: float  # above this score, p-values come from the fitted tail
+    tail_patients: int  # how many patients the tail was fitted on
+    tail_dimension: float  # the fitted exponent: the intrinsic dimension seen by nearest neighbours
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Which synthetic images are called copies, and how sure."""
+
+    rule: Rule
+    rate: float  # the declared false-discovery rate ("fdr") or per-image rate ("p95", "p99"); nan otherwise
+    threshold: float  # copies are the synthetic images with a score above it
+    p_value: np.ndarray  # float64 [S]; nan without a null, and for constant images
+    is_copy: np.ndarray  # bool [S]
+    is_clean: bool  # the verdict on the set: no more copies than the declared rate explains
+    n_copies: Interval  # synthetic images that are copies
+    n_copies_by_chance: float  # how many unseen patients' images would be called, at this S; nan without a null
+    n_mem: Interval  # training images with a synthetic image above the threshold
+    n_mem_size_matched: float  # the same among as many synthetic images as there are held-out ones; nan without a null
+    n_mem_heldout: int  # training images with a *held-out* image above the threshold; -1 without a null
+    patients_memorized: Sequence[str]  # their patient ids (or sources where patients are unknown), most copied first
+    n_patients_memorized: Interval
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlantedRow:
+    """One row of a demonstration's known answer beside the found one."""
+
+    kind: str
+    planted: int
+    found: int
+    right_image: int
+    right_orientation: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Findings:
+    """Everything that the report states."""
+
+    train: ImageSet
+    synthetic: ImageSet
+    heldout: ImageSet | None
+    score: Literal["correlation", "msd"]
+    k: int  # neighbours listed in pairs.csv
+    orientations: Sequence[str]  # names, "identity" first
+    synthetic_to_train: Neighbours
+    train_to_synthetic: Neighbours
+    heldout_to_train: Neighbours | None
+    train_to_heldout: Neighbours | None
+    synthetic_to_heldout: Neighbours | None
+    all_pairs: Histogram  # synthetic x train
+    null: NullSummary | None
+    decision: Decision
+    foreground_share: float  # part of the pixels that is foreground; 1.0 if there is no common background
+    foreground: Decision | None  # the same decision on foreground pixels only; None if not computed
+    foreground_null: NullSummary | None
+    foreground_score: np.ndarray | None  # float64 [S], each synthetic image's best training score on the foreground
+    duplicates: Sequence[Sequence[int]]  # groups of training ids with byte-identical pixels
+    leaks: Sequence[Leak]
+    warnings: Sequence[str] = ()  # one sentence each: what limits the conclusion
+    planted: Sequence[PlantedRow] = ()  # demonstrations only

@@ -1,0 +1,196 @@
+"""What an image store says of itself: `manifest.json` (the set) and `items.csv` (one row an image).
+
+The promises checked here: ids are dense (row number = id), sources are unique, a patient is in one split only,
+and the digest in the manifest is the digest of the items' digests.
+"""
+
+import csv
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memjax.digest import joint_digest
+from memjax.errors import UserError
+
+FORMAT = "memjax-image-store"
+VERSION = 1
+DTYPES = ("uint8", "uint16", "int16", "float32")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Item:
+    """One image of a store.
+
+    `source` names the file it came from, relative to the folder that was prepared, with `#index` inside an array and
+    `#z` for a slice. `patient` is "" where nobody knows it. `low` and `high` are the raw values for -1 and +1.
+    """
+
+    id: int
+    source: str
+    patient: str
+    slice: int | None
+    split: str
+    label: str
+    low: float
+    high: float
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The set as a whole. `shape` is [*space, channels]; `axes` names the spatial axes.
+
+    Axes are `("row", "column")` for pictures and letters of `("R", "A", "S")` for volumes and their slices: the letter
+    says towards which side of the patient the index grows.
+    """
+
+    n: int
+    shape: tuple[int, ...]
+    dtype: str
+    axes: tuple[str, ...]
+    channels: tuple[str, ...]
+    label_channels: tuple[int, ...] = ()
+    spacing_mm: tuple[float, ...] | None = None
+    patient_ids: str = "none"
+    source_format: str = ""
+    preparation: dict[str, Any] = dataclasses.field(default_factory=dict)
+    left_out: tuple[dict[str, str], ...] = ()
+    digest: str = ""
+    made_by: str = ""
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether the images have three spatial axes."""
+        return len(self.axes) == 3
+
+    @property
+    def has_patients(self) -> bool:
+        """Whether patient ids are known, so that equal ids in two stores mean the same person."""
+        return self.patient_ids != "none"
+
+
+def content_digest(manifest: Manifest, items: Sequence[Item]) -> str:
+    """Return the digest that names a store: its shape, its dtype and its images' digests in id order."""
+    return joint_digest([f"{manifest.dtype}{manifest.shape}".encode().hex(), *(item.sha256 for item in items)])
+
+
+def check_items(items: Sequence[Item]) -> None:
+    """Raise `UserError` unless ids are dense, sources unique, and each known patient is in one split only."""
+    for position, item in enumerate(items):
+        if item.id != position:
+            raise UserError(
+                f"image ids must count 0, 1, 2, …; row {position} has id {item.id}; prepare the store again."
+            )
+    repeated = [source for source, count in Counter(item.source for item in items).items() if count > 1]
+    if repeated:
+        raise UserError(f"the source {repeated[0]!r} is listed more than once ({len(repeated)} such sources).")
+    check_splits((item.patient, item.split) for item in items)
+
+
+def check_splits(patient_splits: Iterable[tuple[str, str]]) -> None:
+    """Raise `UserError` naming the patients who are in more than one split; "" is nobody in particular."""
+    splits: dict[str, set[str]] = {}
+    for patient, split in patient_splits:
+        if patient:
+            splits.setdefault(patient, set()).add(split)
+    torn = sorted(patient for patient, names in splits.items() if len(names) > 1)
+    if torn:
+        names = " and ".join(sorted(name or "(none)" for name in splits[torn[0]]))
+        raise UserError(
+            f"{len(torn)} patients are in more than one split (the first, {torn[0]!r}, in {names}); "
+            "split by patient, for example with --heldout_patients=0.15, or give --split=none."
+        )
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json` into a folder that is not yet visible under its final name."""
+    text = json.dumps({"format": FORMAT, "version": VERSION, **dataclasses.asdict(manifest)}, indent=2)
+    (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read `manifest.json`.
+
+    Raises:
+      UserError: the file is missing, is not JSON, or is of another format or version.
+    """
+    path = folder / "manifest.json"
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder} is not an image store: it has no manifest.json; make one with launch.prepare."
+        ) from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read ({error}); prepare the store again.") from None
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        raise UserError(f"{path} is not the manifest of an image store; give a folder that launch.prepare wrote.")
+    if raw.get("version") != VERSION:
+        raise UserError(f"{path} has version {raw.get('version')}, this program reads {VERSION}; prepare it again.")
+    names = {field.name for field in dataclasses.fields(Manifest)}
+    known = {key: _as_tuple(value) for key, value in raw.items() if key in names}
+    try:
+        manifest = Manifest(**known)
+    except TypeError as error:
+        raise UserError(f"{path} lacks a field ({error}); prepare the store again.") from None
+    if manifest.dtype not in DTYPES:
+        raise UserError(f"{path} has dtype {manifest.dtype!r}; expected one of {', '.join(DTYPES)}.")
+    return manifest
+
+
+def write_items(folder: Path, items: Iterable[Item]) -> None:
+    """Write `items.csv`, one row an image, in id order; file names that are not valid UTF-8 come back unchanged."""
+    columns = [field.name for field in dataclasses.fields(Item)]
+    with (folder / "items.csv").open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        table = csv.writer(file)
+        table.writerow(columns)
+        for item in items:
+            values = (getattr(item, name) for name in columns)
+            table.writerow(
+                "" if value is None else repr(value) if isinstance(value, float) else value for value in values
+            )
+
+
+def read_items(folder: Path) -> list[Item]:
+    """Read `items.csv`.
+
+    Raises:
+      UserError: the file is missing, a column is, or a value is not of its type.
+    """
+    path = folder / "items.csv"
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            return [
+                Item(
+                    id=int(row["id"]),
+                    source=row["source"],
+                    patient=row["patient"],
+                    slice=int(row["slice"]) if row["slice"] else None,
+                    split=row["split"],
+                    label=row["label"],
+                    low=float(row["low"]),
+                    high=float(row["high"]),
+                    sha256=row["sha256"],
+                )
+                for row in csv.DictReader(file)
+            ]
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; prepare the store again.") from None
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise UserError(f"{path} is damaged ({error!r}); prepare the store again.") from None
+
+
+def intensity_range(image: np.ndarray) -> tuple[float, float]:
+    """Return the raw values that stand for -1 and +1: the type's range for uint8, the image's own otherwise."""
+    if image.dtype == np.uint8:
+        return 0.0, 255.0
+    return float(image.min()), float(image.max())
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,294 @@
+"""The image store: one folder that holds any set of images of one shape, with all that is known of each.
+
+    STORE/manifest.json   the set: shape, dtype, axes, channels, preparation, digest
+    STORE/items.csv       one row an image: id, source, patient, slice, split, label, intensity map, sha256
+    STORE/images.npy      [n, *space, channels], raw dtype
+
+A store is written into `STORE.partial` and renamed when whole, so a name without `.partial` is always complete. The
+writer appends unit by unit (a unit is whatever its caller reads in one go) and journals each, so that a killed
+writer, opened again with the same settings, goes on after its last whole unit.
+"""
+
+import dataclasses
+import errno
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from memjax import __version__
+from memjax.data.manifest import (
+    Item,
+    Manifest,
+    check_items,
+    content_digest,
+    intensity_range,
+    read_items,
+    read_manifest,
+    write_items,
+    write_manifest,
+)
+from memjax.digest import array_digest, settings_digest
+from memjax.errors import UserError
+
+_HEADER_BYTES = 256  # room for the .npy header of any n, so that n can be written last
+_SYNC_S = 2.0  # at most this much work is lost to a power cut; a killed process loses none
+
+
+class Store:
+    """A finished image store, read-only. `len(store)` images; see `manifest` and `items`."""
+
+    def __init__(self, path: Path, manifest: Manifest, items: Sequence[Item]):
+        self.path = path
+        self.manifest = manifest
+        self.items = items
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Store":
+        """Open a store and check everything that needs no pass over the pixels (for that, see `verify`).
+
+        Raises:
+          UserError: the store is incomplete, damaged, or its parts do not fit together.
+        """
+        path = Path(path)
+        manifest = read_manifest(path)
+        items = read_items(path)
+        if len(items) != manifest.n:
+            raise UserError(
+                f"{path}: manifest.json says {manifest.n} images, items.csv has {len(items)}; prepare it again."
+            )
+        check_items(items)
+        if content_digest(manifest, items) != manifest.digest:
+            raise UserError(f"{path}: items.csv does not fit the digest in manifest.json; prepare the store again.")
+        store = cls(path, manifest, items)
+        shape = (manifest.n, *manifest.shape)
+        if store.images.shape != shape or store.images.dtype != manifest.dtype:
+            raise UserError(
+                f"{path}/images.npy holds {store.images.dtype} {store.images.shape}, "
+                f"manifest.json says {manifest.dtype} {shape}; prepare the store again."
+            )
+        return store
+
+    def __len__(self) -> int:
+        return self.manifest.n
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """All images, memory-mapped: [n, *space, channels], raw values. For passes over all of them use `block`."""
+        path = self.path / "images.npy"
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}); prepare the store again.") from None
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Read images start:stop into fresh memory, so that a long pass does not keep the file resident."""
+        stop = min(stop, len(self))
+        count = int(np.prod(self.manifest.shape)) * (stop - start)
+        offset = self.images.offset + start * self.images.strides[0]  # type: ignore[attr-defined]  # np.memmap
+        flat = np.fromfile(self.path / "images.npy", self.images.dtype, count, offset=offset)
+        if flat.size != count:
+            raise UserError(f"{self.path}/images.npy ends before image {stop}; it changed while it was read.")
+        return flat.reshape(stop - start, *self.manifest.shape)
+
+    def unit_range(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the images of these ids as float32 in [-1, 1], by each item's own intensity map."""
+        ids = [int(i) for i in ids]
+        raw = self.images[ids].astype(np.float32)
+        ones = (len(ids),) + (1,) * (raw.ndim - 1)
+        low = np.array([self.items[i].low for i in ids], np.float32).reshape(ones)
+        high = np.array([self.items[i].high for i in ids], np.float32).reshape(ones)
+        span = np.where(high > low, high - low, 1)
+        return np.clip((raw - low) / span * 2 - 1, -1, 1)
+
+    def verify(self, workers: int = 2) -> None:
+        """Read every image and compare its digest with `items.csv`.
+
+        Raises:
+          UserError: an image is not the one that was prepared.
+        """
+        size = max(1, (8 << 20) // max(1, int(np.prod(self.manifest.shape)) * self.images.dtype.itemsize))
+
+        def changed(start: int) -> list[int]:
+            block = self.block(start, start + size)
+            return [start + i for i, image in enumerate(block) if array_digest(image) != self.items[start + i].sha256]
+
+        with ThreadPoolExecutor(workers) as pool:
+            bad = [i for ids in pool.map(changed, range(0, len(self), size)) for i in ids]
+        if bad:
+            raise UserError(
+                f"{self.path}: {len(bad)} of {len(self)} images are not the ones that were prepared "
+                f"(the first: id {bad[0]}, {self.items[bad[0]].source!r}); prepare the store again."
+            )
+
+
+def is_store(path: Path) -> bool:
+    """Say whether a path is meant to be an image store (its manifest may still be found damaged when opened)."""
+    return (path / "manifest.json").is_file() and (path / "items.csv").is_file()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NewItem:
+    """One image on its way into a store; what the writer can compute itself (id, digest, range) is not asked."""
+
+    image: np.ndarray
+    source: str
+    patient: str = ""
+    slice: int | None = None
+    split: str = ""
+    label: str = ""
+    value_range: tuple[float, float] | None = None
+
+
+class StoreWriter:
+    """Write a store unit by unit; `with StoreWriter(...) as writer:` then `add` each unit, then `finish`.
+
+    `settings` is everything that decides the content. A `.partial` left by an interrupted writer with the same settings
+    is continued: `done` names the units already in it. With other settings it is begun anew.
+    """
+
+    def __init__(self, path: Path, *, shape: tuple[int, ...], dtype: str, settings: Any):
+        self.path = path
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+        self.folder = path.with_name(path.name + ".partial")
+        self.done: dict[str, str] = {}
+        self.items: list[Item] = []
+        self._key = settings_digest([settings, shape, self.dtype.str, __version__])
+        self._item_bytes = int(np.prod(shape)) * self.dtype.itemsize
+        self._pending: list[str] = []
+        self._synced = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self.path.exists():
+            raise UserError(f"{self.path} exists already; remove it or choose another --out.")
+        if not self._resume():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+            (self.folder / "key").write_text(self._key, encoding="ascii")
+            (self.folder / "images.npy").write_bytes(b"\0" * _HEADER_BYTES)
+        self._images = (self.folder / "images.npy").open("r+b")
+        self._images.truncate(_HEADER_BYTES + len(self.items) * self._item_bytes)
+        self._images.seek(0, os.SEEK_END)
+        self._journal = (self.folder / "journal.jsonl").open("a", encoding="utf-8")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None or not _is_disk_full(error):
+                self._flush()
+        finally:
+            self._images.close()
+            self._journal.close()
+        if kind is not None and _is_disk_full(error):
+            raise UserError(
+                f"the disk of {self.path.parent} is full after {len(self.items)} images; "
+                "make room and run the same command again: it goes on from there."
+            ) from None
+
+    def add(self, unit: str, images: Sequence[NewItem], *, left_out: str = "") -> None:
+        """Append one unit's images; or note why it has none."""
+        assert unit not in self.done, unit
+        rows = []
+        for new in images:
+            assert new.image.shape == self.shape and new.image.dtype == self.dtype, (new.image.shape, new.image.dtype)
+            low, high = new.value_range or intensity_range(new.image)
+            item = Item(
+                id=len(self.items),
+                source=new.source,
+                patient=new.patient,
+                slice=new.slice,
+                split=new.split,
+                label=new.label,
+                low=low,
+                high=high,
+                sha256=array_digest(new.image),
+            )
+            self._images.write(np.ascontiguousarray(new.image).data)
+            self.items.append(item)
+            rows.append(dataclasses.asdict(item))
+        self.done[unit] = left_out
+        self._pending.append(json.dumps({"unit": unit, "left_out": left_out, "items": rows}))
+        if time.monotonic() - self._synced > _SYNC_S:
+            self._flush()
+
+    def finish(self, manifest: Manifest, items: Sequence[Item] | None = None) -> Store:
+        """Complete the store and give it its name.
+
+        `manifest` lacks only what the writer knows (n, shape, dtype, digest). `items` replaces the rows, to assign
+        splits once all patients are known; images and their order stay.
+        """
+        items = self.items if items is None else items
+        assert len(items) == len(self.items)
+        check_items(items)
+        manifest = dataclasses.replace(
+            manifest, n=len(items), shape=self.shape, dtype=str(self.dtype), made_by=f"memjax {__version__}"
+        )
+        manifest = dataclasses.replace(manifest, digest=content_digest(manifest, items))
+        self._flush()
+        self._images.seek(0)
+        self._images.write(_npy_header(self.dtype, (len(items), *self.shape)))
+        self._images.flush()
+        os.fsync(self._images.fileno())
+        write_items(self.folder, items)
+        write_manifest(self.folder, manifest)
+        for name in ("key", "journal.jsonl"):
+            (self.folder / name).unlink()
+        self.folder.rename(self.path)
+        return Store(self.path, manifest, items)
+
+    def _flush(self) -> None:
+        """Make the images last before the journal says that they are there."""
+        self._images.flush()
+        if not self._pending:
+            return
+        os.fsync(self._images.fileno())
+        self._journal.write("".join(line + "\n" for line in self._pending))
+        self._journal.flush()
+        self._pending.clear()
+        self._synced = time.monotonic()
+
+    def _resume(self) -> bool:
+        """Take up the units of an earlier writer; False if there is none, or it had other settings."""
+        try:
+            if (self.folder / "key").read_text(encoding="ascii") != self._key:
+                return False
+            lines = (self.folder / "journal.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+            size = (self.folder / "images.npy").stat().st_size
+        except (OSError, ValueError):
+            return False
+        whole = []
+        for line in lines:
+            if not line.endswith("\n"):
+                break
+            unit = json.loads(line)
+            rows = [Item(**row) for row in unit["items"]]
+            if _HEADER_BYTES + (len(self.items) + len(rows)) * self._item_bytes > size:
+                break
+            self.items += rows
+            self.done[unit["unit"]] = unit["left_out"]
+            whole.append(line)
+        (self.folder / "journal.jsonl").write_text("".join(whole), encoding="utf-8")
+        return True
+
+
+def _npy_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """Return a version-1 .npy header padded to `_HEADER_BYTES` (the format allows any number of blanks)."""
+    text = repr({"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
+    prefix = b"\x93NUMPY\x01\x00"
+    length = _HEADER_BYTES - len(prefix) - 2
+    return prefix + length.to_bytes(2, "little") + (text.ljust(length - 1) + "\n").encode("latin1")
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
