@@ -29,10 +29,10 @@ def settings_digest(settings: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def joint_digest(digests: Iterable[str]) -> str:
-    """Return the hex SHA-256 of a sequence of digests, in order."""
+def joint_digest(lines: Iterable[str]) -> str:
+    """Return the hex SHA-256 of a sequence of ASCII lines, in order."""
     digest = hashlib.sha256()
-    for item in digests:
-        digest.update(item.encode("ascii"))
+    for line in lines:
+        digest.update(line.encode("ascii"))
         digest.update(b"\n")
     return digest.hexdigest()

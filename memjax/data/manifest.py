@@ -49,17 +49,18 @@ class Manifest:
     says towards which side of the patient the index grows.
     """
 
-    n: int
-    shape: tuple[int, ...]
-    dtype: str
     axes: tuple[str, ...]
     channels: tuple[str, ...]
+    n: int = 0  # n, shape, dtype, digest and made_by are the writer's to fill in
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
     label_channels: tuple[int, ...] = ()
     spacing_mm: tuple[float, ...] | None = None
     patient_ids: str = "none"
     source_format: str = ""
     preparation: dict[str, Any] = dataclasses.field(default_factory=dict)
     left_out: tuple[dict[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
     digest: str = ""
     made_by: str = ""
 
@@ -75,8 +76,9 @@ class Manifest:
 
 
 def content_digest(manifest: Manifest, items: Sequence[Item]) -> str:
-    """Return the digest that names a store: its shape, its dtype and its images' digests in id order."""
-    return joint_digest([f"{manifest.dtype}{manifest.shape}".encode().hex(), *(item.sha256 for item in items)])
+    """Return the digest that names a store: its shape and dtype, its images and their intensity maps in id order."""
+    images = (f"{item.sha256} {item.low!r} {item.high!r}" for item in items)
+    return joint_digest([f"{manifest.dtype} {manifest.shape}", *images])
 
 
 def check_items(items: Sequence[Item]) -> None:
@@ -89,22 +91,18 @@ def check_items(items: Sequence[Item]) -> None:
     repeated = [source for source, count in Counter(item.source for item in items).items() if count > 1]
     if repeated:
         raise UserError(f"the source {repeated[0]!r} is listed more than once ({len(repeated)} such sources).")
-    check_splits((item.patient, item.split) for item in items)
+    torn = torn_patients((item.patient, item.split) for item in items)
+    if torn:
+        raise UserError(f"{len(torn)} patients are in more than one split (the first: {torn[0]!r}); prepare it again.")
 
 
-def check_splits(patient_splits: Iterable[tuple[str, str]]) -> None:
-    """Raise `UserError` naming the patients who are in more than one split; "" is nobody in particular."""
+def torn_patients(patient_splits: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the patients who are in more than one split; "" is nobody in particular."""
     splits: dict[str, set[str]] = {}
     for patient, split in patient_splits:
         if patient:
             splits.setdefault(patient, set()).add(split)
-    torn = sorted(patient for patient, names in splits.items() if len(names) > 1)
-    if torn:
-        names = " and ".join(sorted(name or "(none)" for name in splits[torn[0]]))
-        raise UserError(
-            f"{len(torn)} patients are in more than one split (the first, {torn[0]!r}, in {names}); "
-            "split by patient, for example with --heldout_patients=0.15, or give --split=none."
-        )
+    return sorted(patient for patient, names in splits.items() if len(names) > 1)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

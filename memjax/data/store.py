@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +50,8 @@ class Store:
         self.path = path
         self.manifest = manifest
         self.items = items
+        # The raw values that stand for -1 and +1 in each image: float32 [n, 2].
+        self.ranges = np.array([(item.low, item.high) for item in items], np.float32).reshape(-1, 2)
 
     @classmethod
     def open(cls, path: Path | str) -> "Store":
@@ -99,13 +101,14 @@ class Store:
             raise UserError(f"{self.path}/images.npy ends before image {stop}; it changed while it was read.")
         return flat.reshape(stop - start, *self.manifest.shape)
 
-    def unit_range(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+    def gather(self, ids: np.ndarray) -> np.ndarray:
+        """Read the images of these ids: [len(ids), *space, channels], raw values."""
+        return np.asarray(self.images[ids])
+
+    def unit_range(self, ids: np.ndarray) -> np.ndarray:
         """Return the images of these ids as float32 in [-1, 1], by each item's own intensity map."""
-        ids = [int(i) for i in ids]
-        raw = self.images[ids].astype(np.float32)
-        ones = (len(ids),) + (1,) * (raw.ndim - 1)
-        low = np.array([self.items[i].low for i in ids], np.float32).reshape(ones)
-        high = np.array([self.items[i].high for i in ids], np.float32).reshape(ones)
+        raw = self.gather(ids).astype(np.float32)
+        low, high = self.ranges[ids].T.reshape(2, len(ids), *(1,) * (raw.ndim - 1))
         span = np.where(high > low, high - low, 1)
         return np.clip((raw - low) / span * 2 - 1, -1, 1)
 
@@ -167,7 +170,7 @@ class StoreWriter:
         self._pending: list[str] = []
         self._synced = time.monotonic()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "StoreWriter":
         if self.path.exists():
             raise UserError(f"{self.path} exists already; remove it or choose another --out.")
         if not self._resume():

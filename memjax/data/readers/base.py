@@ -12,7 +12,7 @@ folder, a flag that does not fit) is a `UserError`.
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -92,17 +92,21 @@ class Image:
     """One image at native size: [*space, channels], raw values, channels last, axes as in the unit's `Spec`.
 
     `suffix` is "" for a file that is one image, else `#index` (arrays) or `#z` (slices): the item's `source` is
-    `unit.name + suffix`.
+    `unit.name + suffix`, unless `source` itself is given (images that were prepared before keep theirs, and their
+    `value_range`, the raw values for -1 and +1).
     """
 
     image: np.ndarray
     suffix: str = ""
+    source: str = ""
+    value_range: tuple[float, float] | None = None
     slice: int | None = None
     patient: str = ""
     split: str = ""
     label: str = ""
 
 
+@runtime_checkable
 class Reader(Protocol):
     """One format. Construction takes the input path and the options and touches no file."""
 

@@ -1,0 +1,95 @@
+"""What every launcher does before and after its work: flags, the log, exit statuses.
+
+Exit status: 0 done, 1 our mistake (with a traceback), 2 the user's mistake (with one clear text), 130 interrupted;
+launchers add their own (the audit: 3 copies found).
+"""
+
+import errno
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+
+from memjax.errors import UserError
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Parse the flags, run `main` and exit with its status."""
+    logging.getLogger("jax").setLevel(logging.WARNING)  # which backends are not there is no news
+    app.run(lambda argv: sys.exit(_guarded(main)), flags_parser=_parse)
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal something; results go to files, this goes to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def workers() -> int:
+    """Return how many threads to use: the cores that this process may use."""
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def use_compilation_cache(folder: os.PathLike[str] | str) -> None:
+    """Let JAX keep compiled programs in a folder, so that a second run starts at once."""
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", os.fspath(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def command() -> str:
+    """Return the command line as a person would type it again."""
+    module = sys.modules["__main__"].__spec__
+    return shlex.join(["python", "-m", module.name if module else sys.argv[0], *sys.argv[1:]])
+
+
+def pairs_bar(what: str, pairs: int) -> Callable[[int], object]:
+    """Show a search's progress in pairs a second, with the time left; returns what to call with pairs done."""
+    from tqdm import tqdm
+
+    bar = tqdm(total=pairs, desc=what, unit=" pairs", unit_scale=True, disable=None)
+
+    def done(count: int) -> None:
+        bar.update(count)
+        if bar.n >= pairs:
+            bar.close()
+
+    return done
+
+
+def _guarded(main: Callable[[], int | None]) -> int:
+    try:
+        return main() or 0
+    except UserError as error:
+        say(f"error: {error}")
+    except KeyboardInterrupt:
+        say("interrupted; run the same command again to go on")
+        return INTERRUPTED
+    except PermissionError as error:
+        say(f"error: no permission for {error.filename}; choose another folder or mend its permissions.")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG):
+            raise
+        say(f"error: {error.strerror} ({error.filename}); make room or choose another folder, and run it again.")
+    return USER_ERROR
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """Parse flags; a wrong one is the user's mistake, told in one sentence."""
+    try:
+        rest = flags.FLAGS(list(argv))
+    except flags.Error as error:
+        say(f"error: {error}; see --help.")
+        sys.exit(USER_ERROR)
+    except SystemExit:  # help was asked for and printed, which is no failure
+        sys.exit(0)
+    if len(rest) > 1:
+        say(f"error: {rest[1]!r} is not a flag; write --flag=value. See --help.")
+        sys.exit(USER_ERROR)
+    return rest
