@@ -12,6 +12,7 @@ import numpy as np
 
 from memjax.data.store import Store
 
+Role = Literal["train", "synthetic", "heldout"]
 Rule = Literal["fdr", "p95", "p99", "value", "identical"]
 
 
@@ -41,7 +42,7 @@ class Histogram:
 class ImageSet:
     """One of the folders of an audit. `constant` are ids of images without any contrast: no correlation exists."""
 
-    role: Literal["train", "synthetic", "heldout"]
+    role: Role
     given: str
     store: Store
     constant: Sequence[int] = ()

@@ -1,0 +1,198 @@
+r"""From pixels to vectors whose inner product is the score, for every score the audit knows.
+
+Pearson correlation of images x, y over D pixels and channels is the inner product of zero-mean unit vectors,
+
+    r(x, y) = <x - mean x, y - mean y> / (|x - mean x| |y - mean y|)                                             (1)
+
+and the mean squared distance of images in [-1, 1] is one up to two terms that belong to one image each,
+
+    -msd(x, y) = (2 <x, y> - |x|^2 - |y|^2) / D.                                                                 (2)
+
+So each image becomes a vector v, a factor f and an offset o with score(x, y) = f_x f_y <v_x, v_y> + o_x + o_y. Factor
+and offset do not change when the image is flipped or turned, so an image is described once for all orientations.
+A foreground mask sets the other pixels to zero after centring on the foreground alone; it must itself be symmetric.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Shaped
+
+from memjax.data.store import Store
+from memjax.orientation import Orientation
+
+Score = Literal["correlation", "msd"]
+
+
+@runtime_checkable
+class Images(Protocol):
+    """What the audit needs of an image set; `Store` is one. `ranges` [n, 2]: the raw values for -1 and +1."""
+
+    @property
+    def ranges(self) -> np.ndarray: ...  # noqa: D102  (a field, described above)
+
+    def __len__(self) -> int: ...
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Read images start:stop: [stop - start, *space, channels]."""
+        ...
+
+    def gather(self, ids: np.ndarray) -> np.ndarray:
+        """Read the images of these ids: [len(ids), *space, channels]."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayImages:
+    """Images already in memory: [n, *space, channels]."""
+
+    images: np.ndarray
+    ranges: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Return images start:stop."""
+        return self.images[start:stop]
+
+    def gather(self, ids: np.ndarray) -> np.ndarray:
+        """Return the images of these ids."""
+        return self.images[ids]
+
+
+@dataclasses.dataclass(frozen=True)
+class Descriptor:
+    """What is compared: the score, the channels (None: all), the pixels (None: all; else symmetric bool [*space])."""
+
+    score: Score = "correlation"
+    channels: tuple[int, ...] | None = None
+    mask: np.ndarray | None = None
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The smallest and the largest value the score can take."""
+        return (-1.0, 1.0) if self.score == "correlation" else (-4.0, 0.0)
+
+
+class Vectors(NamedTuple):
+    """score(x, y) = f_x f_y <v_x, v_y> + o_x + o_y; `valid` is False for images that have no score (constant ones)."""
+
+    vector: Float[Array, "n *space c"]
+    factor: Float[Array, " n"]
+    offset: Float[Array, " n"]
+    valid: Bool[Array, " n"]
+
+
+def describe(
+    raw: Shaped[Array, "n *space c"],
+    ranges: Float[Array, "n 2"],
+    mask: Bool[Array, "..."] | None,
+    *,
+    score: Score,
+) -> Vectors:
+    """Describe a block of images (equations 1 and 2) in float32, inside jit; `vector` keeps the image's shape."""
+    space = tuple(range(1, raw.ndim))
+    rows = (-1,) + (1,) * len(space)
+    inside = None if mask is None else mask[None, ..., None]
+    size = raw[0].size if mask is None else jnp.sum(mask) * raw.shape[-1]
+
+    def total(x: Float[Array, "n *space c"]) -> Float[Array, " n"]:
+        return jnp.sum(x if inside is None else jnp.where(inside, x, 0), axis=space)
+
+    if score == "msd":
+        low, high = ranges[:, 0].reshape(rows), ranges[:, 1].reshape(rows)
+        span = jnp.where(high > low, high - low, 1)
+        x = jnp.clip((raw.astype(jnp.float32) - low) / span * 2 - 1, -1, 1)
+        ones = jnp.ones(len(raw), jnp.float32)
+        x = x if inside is None else jnp.where(inside, x, 0)
+        return Vectors(x * jnp.sqrt(2 / size).astype(jnp.float32), ones, -total(x * x) / size, ones > 0)
+
+    # Differences from one of the image's own pixels first: exact in float32 even on top of a large common offset.
+    pivot = raw[(slice(None), *(dim // 2 for dim in raw.shape[1:]))].reshape(rows).astype(jnp.float32)
+    x = raw.astype(jnp.float32) - pivot
+    x = x - (total(x) / size).reshape(rows)
+    x = x if inside is None else jnp.where(inside, x, 0)
+    valid = ~_is_constant(raw, inside)
+    norm = jnp.sqrt(jnp.where(valid, total(x * x), 1))
+    return Vectors(x, 1 / norm, jnp.zeros_like(norm), valid)
+
+
+def _is_constant(raw: Shaped[Array, "n *space c"], inside: Bool[Array, "..."] | None) -> Bool[Array, " n"]:
+    """Say which images have one value only, exactly: a variance computed in float32 need not be 0 for them."""
+    flat = raw.reshape(len(raw), -1)
+    if inside is None:
+        return jnp.max(flat, 1) == jnp.min(flat, 1)
+    kept = jnp.broadcast_to(inside, raw.shape).reshape(flat.shape)
+    first = jnp.take_along_axis(flat, jnp.argmax(kept, 1, keepdims=True), 1)
+    return jnp.max(jnp.where(kept, flat, first), 1) == jnp.min(jnp.where(kept, flat, first), 1)
+
+
+def pair_scores(
+    query: np.ndarray,
+    query_ranges: np.ndarray,
+    gallery: np.ndarray,
+    gallery_ranges: np.ndarray,
+    descriptor: Descriptor,
+) -> np.ndarray:
+    """Score image i of one block with image i of the other, in float64, on the host: [n]; -inf: no score."""
+    x, y = (_vectors64(raw, ranges, descriptor) for raw, ranges in ((query, query_ranges), (gallery, gallery_ranges)))
+    scores = -np.square(x - y).mean(1) if descriptor.score == "msd" else np.einsum("nd,nd->n", x, y)
+    return np.where(np.isnan(scores), -np.inf, scores)
+
+
+def matrix_scores(
+    query: np.ndarray,
+    query_ranges: np.ndarray,
+    gallery: np.ndarray,
+    gallery_ranges: np.ndarray,
+    descriptor: Descriptor,
+) -> np.ndarray:
+    """Score all images of one block with all of the other, in float64, on the host: [n, m]; -inf: no score."""
+    x, y = (_vectors64(raw, ranges, descriptor) for raw, ranges in ((query, query_ranges), (gallery, gallery_ranges)))
+    scores = x @ y.T
+    if descriptor.score == "msd":
+        scores = (2 * scores - np.square(x).sum(1)[:, None] - np.square(y).sum(1)) / x.shape[1]
+    return np.where(np.isnan(scores), -np.inf, scores)
+
+
+def _vectors64(raw: np.ndarray, ranges: np.ndarray, descriptor: Descriptor) -> np.ndarray:
+    """Return [n, D] float64: zero-mean unit vectors (NaN if constant), or values in [-1, 1] for the distance."""
+    x = raw if descriptor.channels is None else raw[..., list(descriptor.channels)]
+    x = (x if descriptor.mask is None else x[:, descriptor.mask]).reshape(len(raw), -1).astype(np.float64)
+    if descriptor.score == "msd":
+        low, high = ranges.astype(np.float64)[:, :, None].swapaxes(0, 1)
+        return np.clip((x - low) / np.where(high > low, high - low, 1) * 2 - 1, -1, 1)
+    constant = x.max(1) == x.min(1)
+    x -= x.mean(1, keepdims=True)
+    x[constant] = np.nan
+    return x / np.sqrt(np.where(constant, 1, np.einsum("nd,nd->n", x, x)))[:, None]
+
+
+def constant_images(store: Images, *, block: int = 256) -> list[int]:
+    """Return the ids of the images whose values are all equal: no correlation with anything exists."""
+    found: list[int] = []
+    for start in range(0, len(store), block):
+        flat = (images := store.block(start, start + block)).reshape(len(images), -1)
+        found += [start + int(i) for i in np.flatnonzero(flat.max(1) == flat.min(1))]
+    return found
+
+
+def foreground(store: Store, group: Sequence[Orientation], *, share: float = 0.05, block: int = 256) -> np.ndarray:
+    """Return the pixels that are not background in the set as a whole: bool [*space], symmetric under `group`.
+
+    A pixel is foreground if in more than `share` of the images it is brighter than a tenth of that image's range, in
+    any channel that is not a label. In a set without a common background (chest radiographs) that is every pixel.
+    """
+    channels = [c for c in range(store.manifest.shape[-1]) if c not in store.manifest.label_channels]
+    bright = np.zeros(store.manifest.shape[:-1], np.int64)
+    for start in range(0, len(store), block):
+        images = store.block(start, start + block)[..., channels].astype(np.float32)
+        axes = tuple(range(1, images.ndim))
+        low, high = images.min(axes, keepdims=True), images.max(axes, keepdims=True)
+        bright += ((images - low) > 0.1 * (high - low)).any(-1).sum(0)
+    mask = bright > share * len(store)
+    return np.any([orientation.apply(mask) for orientation in group], axis=0)

@@ -1,0 +1,22 @@
+"""The only file that names mesh axes."""
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+from memjax.errors import UserError
+
+QUERY = "query"  # the audit splits the query images over this axis
+
+
+def audit_mesh(n_devices: int | None = None) -> Mesh:
+    """Return a one-axis mesh of the first `n_devices` devices (None: all).
+
+    Raises:
+      UserError: there are fewer devices than asked for.
+    """
+    devices = jax.devices()
+    if n_devices is None:
+        n_devices = len(devices)
+    if not 1 <= n_devices <= len(devices):
+        raise UserError(f"--devices={n_devices}, but this machine has {len(devices)}; give 1 to {len(devices)}.")
+    return jax.make_mesh((n_devices,), (QUERY,), axis_types=(AxisType.Auto,), devices=devices[:n_devices])
