@@ -1,0 +1,147 @@
+"""Find which synthetic images are copies of training images.
+
+    python -m launch.audit --train=DIR --synthetic=DIR [--heldout=DIR] --out=DIR [--symmetry=all] [--release=DIR]
+
+Takes folders of image files or image stores. Writes report.html, report.json, pairs.csv and figures/ into --out.
+Exit status: 0 no copies found, 3 copies found, 2 something is wrong with what was given.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from launch import boot, inputs
+from memjax.errors import UserError
+from memjax.orientation import SYMMETRIES
+
+if TYPE_CHECKING:
+    from memjax.audit.audit import Question
+    from memjax.audit.decide import Criterion
+    from memjax.audit.findings import Findings, Role
+    from memjax.data.together import Input
+
+_TRAIN = flags.DEFINE_string(
+    "train", None, "The images the generator was trained on: a folder or an image store.", required=True
+)
+_SYNTHETIC = flags.DEFINE_string("synthetic", None, "The synthetic images.", required=True)
+_HELDOUT = flags.DEFINE_string("heldout", None, "Real images of patients that the generator never saw.")
+_OUT = flags.DEFINE_string("out", None, "Where to write the report.", required=True)
+_SPLITS = {
+    role: flags.DEFINE_string(f"{role}_split", "", f"Only the images of this split of --{role}.")
+    for role in ("train", "synthetic", "heldout")
+}
+_RELEASE = flags.DEFINE_string("release", None, "Where to write the synthetic images that are not copies.")
+_SYMMETRY = flags.DEFINE_enum("symmetry", "all", list(SYMMETRIES), "Under which orientations a copy is still a copy.")
+_SCORE = flags.DEFINE_enum(
+    "score", "correlation", ["correlation", "msd"], "Pearson correlation or mean squared distance."
+)
+_CHANNELS = flags.DEFINE_list("channels", [], "Channels to compare, by number; default: all.")
+_FOREGROUND = flags.DEFINE_bool("foreground", True, "Also decide on the foreground alone, where there is a background.")
+_THRESHOLD = flags.DEFINE_string(
+    "threshold", "fdr", "What is called a copy: fdr, p95 or p99 (percentiles of the held-out scores), or a score."
+)
+_RATE = flags.DEFINE_float(
+    "rate", 0.05, "The false-discovery rate of --threshold=fdr.", lower_bound=1e-9, upper_bound=0.5
+)
+_K = flags.DEFINE_integer("k", 3, "Training images listed per synthetic image.")
+_CACHE = flags.DEFINE_string(
+    "cache", None, "Where prepared folders and finished searches are kept; default: OUT/cache."
+)
+_DEVICES = flags.DEFINE_integer("devices", None, "How many devices to use; default: all.")
+_FAIL = flags.DEFINE_bool("fail_on_copies", True, "Exit with status 3 if copies are found.")
+
+COPIES_FOUND = 3
+
+
+def main() -> int:
+    """Audit three folders."""
+    out = Path(_OUT.value)
+    question = _question()
+    given = _given()
+    cache = Path(_CACHE.value) if _CACHE.value else out / "cache"
+
+    from memjax.audit.findings import ImageSet
+    from memjax.audit.release import check_release, release
+    from memjax.data.together import stores_together
+
+    if _RELEASE.value:
+        check_release(Path(_RELEASE.value))
+    stores = stores_together(given, inputs.preparation(), cache, workers=boot.workers())
+    sets = {role: ImageSet(role=role, given=given[role].path.name, store=stores[role]) for role in given}
+
+    boot.use_compilation_cache(cache / "compiled")
+    from memjax.audit.audit import audit
+    from memjax.audit.report import write
+    from memjax.mesh import audit_mesh
+
+    findings = audit(
+        sets["train"],
+        sets["synthetic"],
+        sets.get("heldout"),
+        question,
+        mesh=audit_mesh(_DEVICES.value),
+        kept=cache,
+        progress=boot.pairs_bar,
+    )
+    write(out, findings, command=boot.command())
+    if _RELEASE.value:
+        release(Path(_RELEASE.value), findings, given["synthetic"].path)
+    _tell(findings, out)
+    return COPIES_FOUND if _FAIL.value and not findings.decision.is_clean else 0
+
+
+def _given() -> "dict[Role, Input]":
+    """Return the inputs in the order of work."""
+    from memjax.data.together import Input
+
+    paths = {"train": _TRAIN.value, "heldout": _HELDOUT.value, "synthetic": _SYNTHETIC.value}
+    return {role: Input(Path(path), _SPLITS[role].value) for role, path in paths.items() if path}
+
+
+def _question() -> "Question":
+    from memjax.audit.audit import Question
+
+    if _K.value < 1:
+        raise UserError(f"--k={_K.value} must be at least 1.")
+    try:
+        channels = tuple(int(text) for text in _CHANNELS.value) or None
+    except ValueError:
+        raise UserError(f"--channels={','.join(_CHANNELS.value)} must be whole numbers, separated by commas.") from None
+    return Question(
+        k=_K.value,
+        symmetry=_SYMMETRY.value,
+        score=_SCORE.value,
+        channels=channels,
+        criterion=_criterion(),
+        foreground=_FOREGROUND.value,
+    )
+
+
+def _criterion() -> "Criterion":
+    from memjax.audit.decide import Criterion
+
+    if _THRESHOLD.value in ("fdr", "p95", "p99"):
+        return Criterion(rule=_THRESHOLD.value, rate=_RATE.value)
+    try:
+        return Criterion(rule="value", value=float(_THRESHOLD.value))
+    except ValueError:
+        raise UserError(f"--threshold={_THRESHOLD.value} must be fdr, p95, p99, or a number.") from None
+
+
+def _tell(findings: "Findings", out: Path) -> None:
+    decision = findings.decision
+    copies, images = int(decision.n_copies.value), len(findings.synthetic.store)
+    verdict = "no copies found" if decision.is_clean else "copies found"
+    boot.say(
+        f"{verdict}: {copies} of {images} synthetic images are called copies (score above {decision.threshold:.4f}); "
+        f"{len(decision.patients_memorized)} training patients shown; see {out / 'report.html'}"
+    )
+    if findings.leaks:
+        boot.say(f"first: {len(findings.leaks)} images or patients are in more than one of the folders; see the report")
+    for warning in findings.warnings:
+        boot.say(f"note: {warning}")
+
+
+if __name__ == "__main__":
+    boot.run(main)

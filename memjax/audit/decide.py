@@ -1,0 +1,194 @@
+"""From scores to calls: which synthetic images are copies, how many of what, and how sure.
+
+The default rule controls the false-discovery rate: each synthetic image's best training score gets a p-value from the
+held-out null, and Benjamini & Hochberg's step-up procedure (1995) calls as many copies as the declared rate allows. For
+a generator that only makes unseen patients' images the chance that anything is called at all is at most that rate.
+The papers' rule calls whatever exceeds the 95th (or 99th) percentile of the null, so that a perfect generator has 5 %
+(1 %) "copies"; there the set is called clean unless there are more than the rate explains.
+
+Intervals are percentile bootstraps of 95 %. Each draw resamples the held-out patients (and fits the null and the
+threshold again), the synthetic images, and the training patients, whole patients at a time.
+"""
+
+import dataclasses
+from collections import Counter
+
+import numpy as np
+from scipy import stats
+
+from memjax.audit.findings import Decision, ImageSet, Interval, Neighbours, NullSummary, Rule
+from memjax.audit.leaks import NEAR_IDENTICAL
+from memjax.audit.null import Null
+from memjax.errors import UserError
+
+_DRAWS = 500
+_PERCENTILE = {"p95": 95.0, "p99": 99.0}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Criterion:
+    """How copies are called: a rule, its declared rate ("fdr") and its score ("value")."""
+
+    rule: Rule = "fdr"
+    rate: float = 0.05
+    value: float = NEAR_IDENTICAL
+
+    def threshold(self, score: np.ndarray, null: Null | None) -> float:
+        """Return the score that a copy exceeds, given all synthetic images' best scores (finite ones)."""
+        if self.rule == "value" or self.rule == "identical":
+            return self.value
+        assert null is not None, "the launcher falls back to `identical` without held-out images"
+        if self.rule in _PERCENTILE:
+            return null.percentile(_PERCENTILE[self.rule])
+        p = np.sort(null.p_value(score))
+        passing = np.flatnonzero(p <= self.rate * np.arange(1, len(p) + 1) / len(p))
+        called = passing[-1] + 1 if len(passing) else 0
+        if not called:
+            return max(null.score_at(self.rate / len(p)), float(score.max()))
+        return float(np.nextafter(np.sort(score)[-called], -np.inf))
+
+
+def decide(
+    criterion: Criterion,
+    *,
+    train: ImageSet,
+    synthetic_to_train: Neighbours,
+    train_to_synthetic: Neighbours,
+    null: Null | None,
+    train_to_heldout_best: np.ndarray | None,
+    seed: int = 0,
+) -> Decision:
+    """Call the copies and count them per synthetic image, per training image and per patient.
+
+    Args:
+      criterion: the rule.
+      train: the training set, for its patients.
+      synthetic_to_train: each synthetic image's best training images.
+      train_to_synthetic: each training image's best synthetic images.
+      null: the held-out reference; None without held-out images.
+      train_to_heldout_best: each training image's best score among the held-out images used, [N].
+      seed: of the bootstrap.
+
+    Raises:
+      UserError: no synthetic image has a score.
+    """
+    best, nearest = synthetic_to_train.score[:, 0], synthetic_to_train.id[:, 0]
+    scored = np.flatnonzero(nearest >= 0)
+    if not len(scored):
+        raise UserError(
+            "none of the synthetic images has any contrast, or none of the training images; nothing to compare."
+        )
+    threshold = criterion.threshold(best[scored], null)
+    is_copy = np.where(nearest >= 0, best, -np.inf) > threshold
+    p_value = np.full(len(best), np.nan)
+    if null is not None:
+        p_value[scored] = null.p_value(best[scored])
+    train_best = train_to_synthetic.score[:, 0]
+    n_mem = int((train_best > threshold).sum())
+    patients = _patients(train)
+    copied = Counter(patients[nearest[is_copy]].tolist())
+    names = _patient_names(train, patients)
+    intervals = _bootstrap(criterion, null, best, nearest, train_best, patients, np.random.default_rng(seed))
+    return Decision(
+        rule=criterion.rule,
+        rate={"fdr": criterion.rate, "p95": 0.05, "p99": 0.01}.get(criterion.rule, float("nan")),
+        threshold=threshold,
+        p_value=p_value,
+        is_copy=is_copy,
+        is_clean=_is_clean(criterion, int(is_copy.sum()), len(scored), null),
+        n_copies=Interval(value=int(is_copy.sum()), low=intervals[0, 0], high=intervals[1, 0]),
+        n_copies_by_chance=float("nan") if null is None else float(null.p_value(np.array(threshold)) * len(scored)),
+        n_mem=Interval(value=n_mem, low=intervals[0, 1], high=intervals[1, 1]),
+        n_mem_size_matched=_size_matched(train_to_synthetic, threshold, len(best), null),
+        n_mem_heldout=-1 if train_to_heldout_best is None else int((train_to_heldout_best > threshold).sum()),
+        patients_memorized=[names[patient] for patient, _ in copied.most_common()],
+        n_patients_memorized=Interval(value=len(copied), low=intervals[0, 2], high=intervals[1, 2]),
+    )
+
+
+def summarize(
+    null: Null, ids: np.ndarray, score: np.ndarray, *, by_patient: bool, left_out: dict[str, int]
+) -> NullSummary:
+    """Put the null into the report's terms; `ids` and `score` are the held-out images used."""
+    return NullSummary(
+        score=score,
+        id=ids,
+        n_patients=round(null.n_patients),
+        by_patient=by_patient,
+        left_out=left_out,
+        p95=null.percentile(95),
+        p99=null.percentile(99),
+        tail_start=null.tail_start,
+        tail_patients=round(null.tail_patients),
+        tail_dimension=1 / null.mean_excess,
+    )
+
+
+def patient_index(images: ImageSet, ids: np.ndarray) -> np.ndarray:
+    """Number the patients of these images 0 to P - 1; an image whose patient is unknown is a patient of its own."""
+    names = [images.store.items[i].patient or f"\0{i}" for i in ids]
+    return np.unique(names, return_inverse=True)[1]
+
+
+def _patients(train: ImageSet) -> np.ndarray:
+    return patient_index(train, np.arange(len(train.store)))
+
+
+def _patient_names(train: ImageSet, patients: np.ndarray) -> dict[int, str]:
+    return {
+        int(patient): item.patient or item.source for patient, item in zip(patients, train.store.items, strict=True)
+    }
+
+
+def _is_clean(criterion: Criterion, copies: int, scored: int, null: Null | None) -> bool:
+    """Say whether the declared rate explains the copies.
+
+    Above a percentile of W null patients lies a beta-binomial number of images: the percentile is itself estimated.
+    """
+    if criterion.rule not in _PERCENTILE or null is None:
+        return copies == 0
+    rate = 1 - _PERCENTILE[criterion.rule] / 100
+    ranks = null.n_patients + 1
+    return bool(stats.betabinom.sf(copies - 1, scored, rate * ranks, (1 - rate) * ranks) >= 0.05)
+
+
+def _size_matched(train_to_synthetic: Neighbours, threshold: float, n_synthetic: int, null: Null | None) -> float:
+    """Return the expected number of training images memorized by as many synthetic images as there are held-out ones.
+
+    A training image with c synthetic images above the threshold is hit by a random m of the S with probability
+    1 - C(S - c, m) / C(S, m). c is counted among the stored neighbours, so for large c this is a lower bound.
+    """
+    if null is None:
+        return float("nan")
+    m, S = min(len(null.score), n_synthetic), n_synthetic
+    c = (train_to_synthetic.score > threshold).sum(1)
+    missed = stats.hypergeom.pmf(0, S, c, m)  # none of the c among m drawn from S
+    return float((1 - missed).sum())
+
+
+def _bootstrap(
+    criterion: Criterion,
+    null: Null | None,
+    best: np.ndarray,
+    nearest: np.ndarray,
+    train_best: np.ndarray,
+    patients: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Return the 2.5th and 97.5th percentiles of (copies, training images memorized, patients memorized): [2, 3]."""
+    draws = []
+    n_patients = int(patients.max()) + 1
+    for _ in range(_DRAWS):
+        sample = rng.integers(len(best), size=len(best))
+        score = best[sample]
+        finite = np.isfinite(score)
+        drawn_null = null and null.resampled(rng)
+        if not finite.any():
+            draws.append((0, 0, 0))
+            continue
+        threshold = criterion.threshold(score[finite], drawn_null)
+        times = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients))
+        copied = np.unique(patients[nearest[best > threshold]])  # all copies: a resample would lose distinct patients
+        memorized = times[patients[train_best > threshold]].sum()
+        draws.append((int((score > threshold).sum()), memorized, times[copied].sum()))
+    return np.percentile(np.array(draws), [2.5, 97.5], axis=0)
