@@ -1,0 +1,54 @@
+"""Which figures an audit has, and their files: figures/NAME.png and figures/NAME.svg."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from memjax.audit import charts, panels
+from memjax.audit.findings import Findings
+from memjax.audit.matches import CopiedPatient, Match
+from memjax.audit.theme import DARK, LIGHT, Theme, encoded, style
+
+CHARTS: dict[str, Callable[[Findings, Theme], Figure]] = {
+    "max_correlation": charts.max_correlation,
+    "train_best": charts.train_best,
+    "all_pairs": charts.all_pairs,
+}
+PANELS = ("matches", "planes", "patients")  # matches of pictures or planes of volumes; patients if any is copied
+FILES = tuple(f"{name}.{kind}" for name in (*CHARTS, *PANELS) for kind in ("png", "svg"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A chart as SVG for a light and for a dark page."""
+
+    light: bytes
+    dark: bytes
+
+
+def draw(folder: Path, findings: Findings, matches: list[Match], patients: list[CopiedPatient]) -> dict[str, Chart]:
+    """Write all figures into an existing folder (always light) and return the charts for the page in both themes."""
+    found = {}
+    for name, chart in CHARTS.items():
+        with style(LIGHT):
+            light = _write(folder, name, chart(findings, LIGHT))
+        with style(DARK):
+            found[name] = Chart(light=light, dark=encoded(chart(findings, DARK), "svg"))
+    with style(LIGHT):
+        if matches and findings.train.store.manifest.is_volume:
+            _write(folder, "planes", panels.planes_panel(findings, matches))
+        elif matches:
+            _write(folder, "matches", panels.matches_panel(findings, matches, LIGHT))
+        if patients:
+            _write(folder, "patients", panels.patients_panel(findings, patients))
+    return found
+
+
+def _write(folder: Path, name: str, figure: Figure) -> bytes:
+    """Save one figure as PNG and SVG; return the SVG."""
+    (folder / f"{name}.png").write_bytes(encoded(figure, "png"))
+    svg = encoded(figure, "svg")
+    (folder / f"{name}.svg").write_bytes(svg)
+    return svg

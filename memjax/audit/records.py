@@ -1,0 +1,219 @@
+"""What other programs read of an audit: `report.json` and `pairs.csv`, as documented in docs/report.md."""
+
+import csv
+import json
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memjax import __version__
+from memjax.audit import words
+from memjax.audit.findings import Decision, Findings, ImageSet, Interval, Leak, NullSummary
+
+VERSION = 1
+PAIR_COLUMNS = (
+    "synthetic",
+    "train",
+    "rank",
+    "score",
+    "orientation",
+    "p_value",
+    "copy",
+    "train_patient",
+    "synthetic_id",
+    "train_id",
+    "score_foreground",
+)
+_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+
+
+def write_pairs(path: Path, findings: Findings) -> None:
+    """Write the k nearest training images of each synthetic image, one row a pair, best first."""
+    train, synthetic = findings.train.store, findings.synthetic.store
+    nearest, decision = findings.synthetic_to_train, findings.decision
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        table = csv.writer(file)
+        table.writerow(PAIR_COLUMNS)
+        for item in synthetic.items:
+            for rank in range(min(findings.k, nearest.id.shape[1])):
+                id_, score = int(nearest.id[item.id, rank]), float(nearest.score[item.id, rank])
+                match = train.items[id_] if id_ >= 0 else None
+                is_copy = bool(decision.is_copy[item.id]) and match is not None and score > decision.threshold
+                table.writerow(
+                    (
+                        item.source,
+                        match.source if match else "",
+                        rank + 1,
+                        _digits(score),
+                        findings.orientations[int(nearest.orientation[item.id, rank])] if match else "",
+                        _digits(float(decision.p_value[item.id])) if rank == 0 else "",
+                        "true" if is_copy else "false",
+                        match.patient if match else "",
+                        item.id,
+                        id_ if match else "",
+                        _foreground_score(findings, item.id) if rank == 0 else "",
+                    )
+                )
+
+
+def write_record(path: Path, findings: Findings, *, command: str) -> None:
+    """Write `report.json`: strict JSON in ASCII, null for what is not known."""
+    text = json.dumps(_plain(record(findings, command=command)), indent=1, allow_nan=False)
+    path.write_text(text + "\n", encoding="ascii")
+
+
+def record(findings: Findings, *, command: str) -> dict[str, Any]:
+    """Return all that `report.json` states; not-a-number where something is not known."""
+    decision = findings.decision
+    sets = by_role(findings)
+    return {
+        "version": VERSION,
+        "program": f"memjax {__version__}",
+        "command": command,
+        "verdict": words.verdict(findings),
+        "verdict_sentence": words.verdict_sentence(findings),
+        "clean": decision.is_clean,
+        "n_train": len(findings.train.store),
+        "n_synthetic": len(findings.synthetic.store),
+        "n_heldout": len(findings.heldout.store) if findings.heldout else 0,
+        **_counts(decision),
+        "score": findings.score,
+        "k": findings.k,
+        "orientations": list(findings.orientations),
+        "copies_by_orientation": _copies_by_orientation(findings),
+        "null": _null(findings.null),
+        "foreground": {
+            "share": findings.foreground_share,
+            "decision": _counts(findings.foreground) if findings.foreground else None,
+            "null": _null(findings.foreground_null),
+        },
+        "leaks": [_leak(leak, findings) for leak in findings.leaks],
+        "duplicates": [_sources(findings.train, group) for group in findings.duplicates],
+        "constant_images": {role: _sources(given, given.constant) if given else [] for role, given in sets.items()},
+        "warnings": list(findings.warnings),
+        "digests": {role: given.store.manifest.digest if given else None for role, given in sets.items()},
+        "sets": {role: _set(given) if given else None for role, given in sets.items()},
+        "all_pairs": {"edges": findings.all_pairs.edges, "count": findings.all_pairs.count},
+        "planted": [vars(row) for row in findings.planted],
+    }
+
+
+def _counts(decision: Decision) -> dict[str, Any]:
+    """Return a decision's numbers, its rule, and what they are measured against."""
+    return {
+        "n_copies": round(decision.n_copies.value),
+        "n_mem": round(decision.n_mem.value),
+        "patients_memorized": round(decision.n_patients_memorized.value),
+        "patients_memorized_ids": list(decision.patients_memorized),
+        "rule": decision.rule,
+        "rate": decision.rate,
+        "threshold": decision.threshold,
+        "intervals": {
+            "n_copies": _interval(decision.n_copies),
+            "n_mem": _interval(decision.n_mem),
+            "patients_memorized": _interval(decision.n_patients_memorized),
+        },
+        "expected_by_chance": {
+            "n_copies": decision.n_copies_by_chance,
+            "n_mem_heldout": decision.n_mem_heldout if decision.n_mem_heldout >= 0 else None,
+        },
+        "n_mem_size_matched": decision.n_mem_size_matched,
+    }
+
+
+def _interval(estimate: Interval) -> dict[str, float]:
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+
+
+def _null(null: NullSummary | None) -> dict[str, Any] | None:
+    if null is None:
+        return None
+    return {
+        "n": len(null.score),
+        "n_patients": null.n_patients,
+        "by_patient": null.by_patient,
+        "left_out": dict(null.left_out),
+        "p95": null.p95,
+        "p99": null.p99,
+        "quantiles": {str(q): np.quantile(null.score, q) if len(null.score) else None for q in _QUANTILES},
+        "tail": {"start": null.tail_start, "n_patients": null.tail_patients, "dimension": null.tail_dimension},
+    }
+
+
+def _leak(leak: Leak, findings: Findings) -> dict[str, Any]:
+    return {
+        "kind": leak.kind,
+        "roles": list(leak.roles),
+        "sources": leak_sources(leak, findings),
+        "patient": leak.patient,
+        "score": leak_score(leak),
+    }
+
+
+def leak_score(leak: Leak) -> float | None:
+    """Return how alike the two images are; None where only the patient is the same, not the image."""
+    return None if leak.kind == "same patient" else leak.score
+
+
+def leak_sources(leak: Leak, findings: Findings) -> list[str]:
+    """Return the sources of a leak's two images."""
+    sets = by_role(findings)
+    given = ((sets[role], id_) for role, id_ in zip(leak.roles, leak.ids, strict=True))
+    return [images.store.items[id_].source for images, id_ in given if images is not None]
+
+
+def by_role(findings: Findings) -> dict[str, ImageSet | None]:
+    """Return the three image sets by their role; None where there is no held-out set."""
+    return {"train": findings.train, "synthetic": findings.synthetic, "heldout": findings.heldout}
+
+
+def _sources(given: ImageSet, ids: Any) -> list[str]:
+    return [given.store.items[id_].source for id_ in ids]
+
+
+def _set(given: ImageSet) -> dict[str, Any]:
+    manifest = given.store.manifest
+    return {
+        "given": given.given,
+        "n": manifest.n,
+        "n_patients": given.n_patients,
+        "shape": list(manifest.shape),
+        "dtype": manifest.dtype,
+        "axes": list(manifest.axes),
+        "channels": list(manifest.channels),
+        "spacing_mm": list(manifest.spacing_mm) if manifest.spacing_mm else None,
+        "patient_ids": manifest.patient_ids,
+        "source_format": manifest.source_format,
+        "preparation": manifest.preparation,
+        "n_left_out": len(manifest.left_out),
+    }
+
+
+def _copies_by_orientation(findings: Findings) -> dict[str, int]:
+    indices = findings.synthetic_to_train.orientation[findings.decision.is_copy, 0]
+    return dict(Counter(findings.orientations[int(index)] for index in indices).most_common())
+
+
+def _foreground_score(findings: Findings, id_: int) -> str:
+    return "" if findings.foreground_score is None else _digits(float(findings.foreground_score[id_]))
+
+
+def _digits(value: float) -> str:
+    """Print nine digits, enough to tell any two float32 apart; nothing for what is not a number."""
+    return f"{value:.9g}" if math.isfinite(value) else ""
+
+
+def _plain(value: Any) -> Any:
+    """Turn arrays and numbers of any kind into JSON's own; what is not finite becomes null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
