@@ -69,9 +69,10 @@ def main() -> None:
     )
     findings = dataclasses.replace(findings, planted=_score(findings, planted))
     write(out, findings, command=boot.command())
-    boot.say(f"{'':12}planted  called  right image  right orientation")
+    boot.say(f"{'':15}planted  called  right image  right orientation")
     for row in findings.planted:
-        boot.say(f"{row.kind:12}{row.planted:7}{row.found:8}{row.right_image:13}{row.right_orientation:19}")
+        right = ("-" if count is None else count for count in (row.right_image, row.right_orientation))
+        boot.say("{:15}{:>7}{:>8}{:>13}{:>19}".format(row.kind, row.planted, row.found, *right))
     boot.say(f"the report: {out / 'report.html'}")
 
 
@@ -153,8 +154,8 @@ def _score(findings: "Findings", planted: "Planted") -> "list[PlantedRow]":
             kind=name or "unseen patients",
             planted=int((kind == name).sum()),
             found=int((called & (kind == name)).sum()),
-            right_image=int((right & (kind == name)).sum()),
-            right_orientation=int((turned & (kind == name)).sum()),
+            right_image=int((right & (kind == name)).sum()) if name else None,
+            right_orientation=int((turned & (kind == name)).sum()) if name else None,
         )
         for name in (*COPY_KINDS, "")
     ]

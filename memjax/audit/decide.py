@@ -84,11 +84,10 @@ def decide(
     if null is not None:
         p_value[scored] = null.p_value(best[scored])
     train_best = train_to_synthetic.score[:, 0]
-    n_mem = int((train_best > threshold).sum())
     patients = _patients(train)
     copied = Counter(patients[nearest[is_copy]].tolist())
     names = _patient_names(train, patients)
-    intervals = _bootstrap(criterion, null, best, nearest, train_best, patients, np.random.default_rng(seed))
+    draws = _bootstrap(criterion, null, best, nearest, train_best, patients, np.random.default_rng(seed))
     return Decision(
         rule=criterion.rule,
         rate={"fdr": criterion.rate, "p95": 0.05, "p99": 0.01}.get(criterion.rule, float("nan")),
@@ -96,14 +95,19 @@ def decide(
         p_value=p_value,
         is_copy=is_copy,
         is_clean=_is_clean(criterion, int(is_copy.sum()), len(scored), null),
-        n_copies=Interval(value=int(is_copy.sum()), low=intervals[0, 0], high=intervals[1, 0]),
-        n_copies_by_chance=float("nan") if null is None else float(null.p_value(np.array(threshold)) * len(scored)),
-        n_mem=Interval(value=n_mem, low=intervals[0, 1], high=intervals[1, 1]),
+        n_copies=_interval(int(is_copy.sum()), draws[:, 0]),
+        n_copies_by_chance=float("nan") if null is None else float(null.p_value(threshold)) * len(scored),
+        n_mem=_interval(int((train_best > threshold).sum()), draws[:, 1]),
         n_mem_size_matched=_size_matched(train_to_synthetic, threshold, len(best), null),
         n_mem_heldout=-1 if train_to_heldout_best is None else int((train_to_heldout_best > threshold).sum()),
         patients_memorized=[names[patient] for patient, _ in copied.most_common()],
-        n_patients_memorized=Interval(value=len(copied), low=intervals[0, 2], high=intervals[1, 2]),
+        n_patients_memorized=_interval(len(copied), draws[:, 2]),
     )
+
+
+def _interval(value: int, draws: np.ndarray) -> Interval:
+    low, high = np.percentile(draws, [2.5, 97.5], method="nearest")  # counts stay whole
+    return Interval(value=float(value), low=float(low), high=float(high))
 
 
 def summarize(
@@ -116,8 +120,8 @@ def summarize(
         n_patients=round(null.n_patients),
         by_patient=by_patient,
         left_out=left_out,
-        p95=null.percentile(95),
-        p99=null.percentile(99),
+        p95=null.percentile(95.0),
+        p99=null.percentile(99.0),
         tail_start=null.tail_start,
         tail_patients=round(null.tail_patients),
         tail_dimension=1 / null.mean_excess,
@@ -175,7 +179,7 @@ def _bootstrap(
     patients: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Return the 2.5th and 97.5th percentiles of (copies, training images memorized, patients memorized): [2, 3]."""
+    """Return bootstrap draws of (copies, training images memorized, patients memorized): [draws, 3]."""
     draws = []
     n_patients = int(patients.max()) + 1
     for _ in range(_DRAWS):
@@ -191,4 +195,4 @@ def _bootstrap(
         copied = np.unique(patients[nearest[best > threshold]])  # all copies: a resample would lose distinct patients
         memorized = times[patients[train_best > threshold]].sum()
         draws.append((int((score > threshold).sum()), memorized, times[copied].sum()))
-    return np.percentile(np.array(draws), [2.5, 97.5], axis=0)
+    return np.array(draws)

@@ -111,13 +111,13 @@ class Decision:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlantedRow:
-    """One row of a demonstration's known answer beside the found one."""
+    """One row of a demonstration's known answer beside the found one; images that copy nothing have no right answer."""
 
     kind: str
     planted: int
     found: int
-    right_image: int
-    right_orientation: int
+    right_image: int | None
+    right_orientation: int | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Keep a finished search on disk, named by what was searched, so that an interrupted audit does not repeat it."""
 
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,10 @@ def kept_pairs(
     names = [orientation.name for orientation in group]
     key = settings_digest([__version__, digests, descriptor.score, descriptor.channels, mask, names, k])
     path = folder / f"pairs-{key[:16]}.npz"
-    if path.exists():
+    try:
         return _load(path)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass  # not there, or damaged
     pairs = search()
     folder.mkdir(parents=True, exist_ok=True)
     _save(path, pairs)

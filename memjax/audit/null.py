@@ -27,11 +27,11 @@ _TAIL_PATIENTS = 10  # but at least so many, if there are
 _CLOSEST = 1e-12  # 1 - r of an exact copy, so that z stays finite
 
 
-def log_closeness(score: np.ndarray, kind: Score) -> np.ndarray:
+def log_closeness(score: np.ndarray | float, kind: Score) -> np.ndarray:
     """Return z, which grows like -log(distance): artanh of a correlation, -log sqrt of a mean squared distance."""
     if kind == "msd":
-        return -0.5 * np.log(np.maximum(-score, _CLOSEST))
-    return np.arctanh(np.clip(score, -1 + _CLOSEST, 1 - _CLOSEST))
+        return np.asarray(-0.5 * np.log(np.maximum(-np.asarray(score), _CLOSEST)))
+    return np.asarray(np.arctanh(np.clip(score, -1 + _CLOSEST, 1 - _CLOSEST)))
 
 
 def from_log_closeness(z: float, kind: Score) -> float:
@@ -63,12 +63,12 @@ class Null:
         times = rng.multinomial(patients, np.full(patients, 1 / patients))
         return fit_null(self.score, self.patient, self.kind, times.astype(np.float64))
 
-    def p_value(self, score: np.ndarray) -> np.ndarray:
+    def p_value(self, score: np.ndarray | float) -> np.ndarray:
         """Return the probability that an unseen patient's image scores at least this high (equation 1 in the tail)."""
         score = np.asarray(score, np.float64)
         above = self.n_patients - np.concatenate([[0.0], np.cumsum(self.weight)])
         p = (1 + above[np.searchsorted(self.score, score, side="left")]) / (1 + self.n_patients)
-        excess = log_closeness(score, self.kind) - log_closeness(np.array(self.tail_start), self.kind)
+        excess = log_closeness(score, self.kind) - log_closeness(self.tail_start, self.kind)
         with np.errstate(invalid="ignore"):
             scaled = np.maximum(excess, 0) / (self.tail_patients * self.mean_excess)
         tail = self.tail_share * (1 + scaled) ** -self.tail_patients
@@ -78,7 +78,7 @@ class Null:
         """Return the smallest score whose p-value is at most p."""
         if p < self.tail_share:
             scaled = (p / self.tail_share) ** (-1 / self.tail_patients) - 1
-            start = log_closeness(np.array(self.tail_start), self.kind)
+            start = log_closeness(self.tail_start, self.kind)
             return from_log_closeness(float(start + scaled * self.tail_patients * self.mean_excess), self.kind)
         enough = np.flatnonzero(self.p_value(self.score) <= p)
         return float(self.score[enough[0]]) if len(enough) else self.tail_start
