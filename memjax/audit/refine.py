@@ -2,7 +2,8 @@
 
 The kernel hands over more candidates than are wanted. With a rounding error of at most `slack`, the k best are among
 them for certain if the last candidate is more than twice the slack below the k-th; otherwise the whole list is computed
-again against everything. Inside a list only entries closer to a neighbour than twice the slack are scored again.
+again against everything. Inside a list only entries closer to a neighbour than twice the slack, or almost equal to the
+query, are scored again.
 Scores closer than 1e-9 count as tied, and go to the lower id.
 """
 
@@ -17,7 +18,9 @@ from memjax.orientation import Orientation
 
 AMBIGUOUS = 1 << 10  # added to an orientation's index where another orientation scores the same within the slack
 _TIE_DECIMALS = 9
-_CHUNK_BYTES = 64 << 20
+_ALMOST_EQUAL = 1e-3  # this close to the largest score digits matter: an exact copy shall score exactly 1
+_PAIR_BYTES = 4 << 20  # pairs scored at once: larger chunks leave the cache and cost three times as much
+_LIST_BYTES = 64 << 20  # whole lists scored at once
 
 
 def rounding_slack(size: int) -> float:
@@ -89,7 +92,8 @@ def refine(
     uncertain = (ids[:, -1] >= 0) & (score.shape[1] < others) & (last >= kth - 2 * slack)
 
     contenders = (ids >= 0) & (score >= kth[:, None] - 2 * slack) & ~uncertain[:, None]
-    near = contenders & (_near(score, 2 * slack) | (candidates.code >= AMBIGUOUS))
+    almost_equal = score > descriptor.limits[1] - _ALMOST_EQUAL
+    near = contenders & (_near(score, 2 * slack) | (candidates.code >= AMBIGUOUS) | almost_equal)
     row, place = np.nonzero(near)
     if len(row):
         ambiguous = candidates.code[row, place] >= AMBIGUOUS
@@ -100,7 +104,7 @@ def refine(
     score[touched], ids[touched], code[touched] = _ordered(score[touched], ids[touched], code[touched])
 
     lists = np.flatnonzero(uncertain)
-    step = max(1, _CHUNK_BYTES // (16 * max(others, size)))
+    step = max(1, _LIST_BYTES // (16 * max(others, size)))
     for part in (lists[i : i + step] for i in range(0, len(lists), step)):
         best, orientation = _whole_lists(
             part, query, gallery, group, descriptor, by_query=by_query, exclude_self=exclude_self
@@ -143,7 +147,7 @@ def _score_pairs(
     """Score pairs in float64: in their orientation, or where that is ambiguous in all (the first of the best wins)."""
     query_ids, gallery_ids = pairs
     size = int(np.prod(gallery.block(0, 1).shape[1:]))
-    step = max(1, _CHUNK_BYTES // (16 * size))
+    step = max(1, _PAIR_BYTES // (16 * size))
     best, orientation = np.full(len(code), -np.inf), code.copy()
     for g, turn in enumerate(group):
         wanted = np.flatnonzero(ambiguous | (code == g))
@@ -172,7 +176,7 @@ def _whole_lists(
     images, ranges = mine.gather(ids), mine.ranges[ids]
     best = np.full((len(ids), len(others)), -np.inf)
     orientation = np.zeros(best.shape, np.int32)
-    step = max(1, _CHUNK_BYTES // (16 * images[0].size))
+    step = max(1, _LIST_BYTES // (16 * images[0].size))
     for start in range(0, len(others), step):
         part = slice(start, start + step)
         block, block_ranges = others.block(start, start + step), others.ranges[part]
