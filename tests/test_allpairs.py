@@ -145,9 +145,8 @@ def test_blocks_and_chunks_do_not_change_the_answer(monkeypatch):
     query, gallery = (image_set(random_images(rng, n, (5, 5), 2, np.uint8)) for n in (23, 61))
     whole = check(query, gallery, k=4, devices=1)
     monkeypatch.setattr(kernel, "_QUERY_BYTES", 7 * 4 * 50)
-    monkeypatch.setattr(kernel, "_TILE_BYTES", 4 * 4 * 50)
-    monkeypatch.setattr(kernel, "_TILE_ROWS", 1)
-    monkeypatch.setattr(kernel, "_BLOCK_BYTES", 9 * 4 * 50)
+    monkeypatch.setattr(kernel, "_GALLERY_BYTES", 9 * 4 * 50)
+    monkeypatch.setattr(kernel, "_GALLERY_ROWS", 1)
     for devices in (1, 3, 8):
         parts = check(query, gallery, k=4, devices=devices)
         np.testing.assert_array_equal(parts.histogram.count, whole.histogram.count)
