@@ -220,8 +220,9 @@ def _decision(
         n_copies=_interval(int(is_copy.sum()), len(score)),
         n_copies_by_chance=0.4 if heldout is not None else float("nan"),
         n_mem=_interval(len(memorized), len(train)),
+        n_matched=3 if heldout is not None else 0,
         n_mem_size_matched=1.5 if heldout is not None else float("nan"),
-        n_mem_heldout=0 if heldout is not None else -1,
+        n_mem_heldout=0.0 if heldout is not None else float("nan"),
         patients_memorized=people,
         n_patients_memorized=_interval(len(people), len(train)),
     )

@@ -35,7 +35,7 @@ def decided(train, scores, nearest, *, null=None, rule="fdr", value=0.5, train_b
         synthetic_to_train=neighbours(np.reshape(scores, (-1, 1)), np.reshape(nearest, (-1, 1))),
         train_to_synthetic=neighbours(train_best, np.zeros(np.shape(train_best), int)),
         null=null,
-        train_to_heldout_best=None if null is None else np.full(6, 0.4),
+        train_to_heldout=None if null is None else np.full((6, 2), 0.4),
     )
 
 
@@ -99,12 +99,12 @@ def test_given_value_and_no_reference(train):
         synthetic_to_train=neighbours(np.reshape(scores, (-1, 1)), np.array([[0], [1], [2]])),
         train_to_synthetic=neighbours(np.zeros((6, 1)), np.zeros((6, 1), int)),
         null=None,
-        train_to_heldout_best=None,
+        train_to_heldout=None,
     )
     assert alone.is_copy.tolist() == [False, True, False]
     assert np.isnan(alone.p_value).all()
     assert np.isnan(alone.n_copies_by_chance)
-    assert alone.n_mem_heldout == -1
+    assert np.isnan(alone.n_mem_heldout)
 
 
 def test_constant_images_are_neither_copies_nor_counted(train):

@@ -135,3 +135,16 @@ def test_words_of_volumes_name_directions_of_the_body():
         "turned so that front–back becomes left–right, left–right becomes front–back, then mirrored left–right"
     )
     assert len({turns.in_words(o.name, RAS) for o in orientations((4, 4, 4), "all")}) == 48
+
+
+def test_volumes_of_unknown_place_are_shown_as_stored():
+    """Nobody may call a plane axial, or a flip left-right, where the file does not say how the patient lay."""
+    about = manifest((4, 5, 6, 1), ("depth", "row", "column"))
+    volume = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 1)).astype(np.uint8)
+    shown = pictures(volume, about)
+    assert [picture.plane for picture in shown] == ["across depth", "across row", "across column"]
+    for picture, axis in zip(shown, range(3), strict=True):
+        plane = np.take(volume[..., 0], volume.shape[axis] // 2, axis).astype(float)
+        assert np.corrcoef(plane.ravel(), picture.pixels.ravel())[0, 1] > 0.99
+    assert turns.in_words("flip_0", about.axes) == "mirrored depth"
+    assert turns.in_words("flip_0", RAS) == "mirrored left–right"

@@ -42,7 +42,7 @@ def test_copies_are_stated_with_their_denominators(found):
     assert "0.4 of as many images of unseen patients" in copies.notes[1]
     assert (patients.part, patients.whole) == ("2", "6")
     assert (memorized.part, memorized.whole) == ("3", "12")
-    assert "6 held-out images would repeat 0, 6 synthetic images 1.5" in memorized.notes[1]
+    assert "in sets of 3: synthetic images repeat about 1.5 training images, held-out ones none" in memorized.notes[1]
 
 
 def test_no_more_than_chance_is_not_called_copies(found):

@@ -148,21 +148,21 @@ def _judge(
     excluded: dict[int, str],
 ) -> tuple[Decision, NullSummary | None]:
     """Fit the null to the held-out images that may serve as reference, and call the copies."""
-    null, summary, best = None, None, None
+    null, summary, near = None, None, None
     criterion = question.criterion
     if heldout is None or reference is None:
         if criterion.rule != "value":
             criterion = dataclasses.replace(criterion, rule="identical")
     else:
         null, summary = _reference(question.score, heldout, reference.query_to_gallery, excluded)
-        best = _best_of_used(reference.gallery_to_query, excluded)
+        near = _of_used(reference.gallery_to_query, excluded)
     decision = decide(
         criterion,
         train=train,
         synthetic_to_train=pairs.query_to_gallery,
         train_to_synthetic=pairs.gallery_to_query,
         null=null,
-        train_to_heldout_best=best,
+        train_to_heldout=near,
     )
     return decision, summary
 
@@ -181,10 +181,9 @@ def _reference(
     return null, summarize(null, used, best, by_patient=by_patient, left_out=dict(reasons))
 
 
-def _best_of_used(train_to_heldout: Neighbours, excluded: dict[int, str]) -> np.ndarray:
-    """Return each training image's best score among the held-out images that were used as reference."""
-    used = ~np.isin(train_to_heldout.id, list(excluded))
-    return np.where(used, train_to_heldout.score, -np.inf).max(1)
+def _of_used(train_to_heldout: Neighbours, excluded: dict[int, str]) -> np.ndarray:
+    """Return each training image's scores with the held-out images that serve as reference; -inf for the others."""
+    return np.where(np.isin(train_to_heldout.id, list(excluded)), -np.inf, train_to_heldout.score)
 
 
 def _check(sets: Sequence[ImageSet], question: Question) -> None:

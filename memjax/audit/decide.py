@@ -55,7 +55,7 @@ def decide(
     synthetic_to_train: Neighbours,
     train_to_synthetic: Neighbours,
     null: Null | None,
-    train_to_heldout_best: np.ndarray | None,
+    train_to_heldout: np.ndarray | None,
     seed: int = 0,
 ) -> Decision:
     """Call the copies and count them per synthetic image, per training image and per patient.
@@ -66,7 +66,7 @@ def decide(
       synthetic_to_train: each synthetic image's best training images.
       train_to_synthetic: each training image's best synthetic images.
       null: the held-out reference; None without held-out images.
-      train_to_heldout_best: each training image's best score among the held-out images used, [N].
+      train_to_heldout: each training image's best scores among the held-out images used, [N, k]; -inf for others.
       seed: of the bootstrap.
 
     Raises:
@@ -88,6 +88,9 @@ def decide(
     copied = Counter(patients[nearest[is_copy]].tolist())
     names = _patient_names(train, patients)
     draws = _bootstrap(criterion, null, best, nearest, train_best, patients, np.random.default_rng(seed))
+    n_heldout = 0 if null is None else len(null.score)
+    matched = min(n_heldout, len(best))
+    heldout_hits = np.zeros((0, 1), bool) if train_to_heldout is None else train_to_heldout > threshold
     return Decision(
         rule=criterion.rule,
         rate={"fdr": criterion.rate, "p95": 0.05, "p99": 0.01}.get(criterion.rule, float("nan")),
@@ -98,8 +101,9 @@ def decide(
         n_copies=_interval(int(is_copy.sum()), draws[:, 0]),
         n_copies_by_chance=float("nan") if null is None else float(null.p_value(threshold)) * len(scored),
         n_mem=_interval(int((train_best > threshold).sum()), draws[:, 1]),
-        n_mem_size_matched=_size_matched(train_to_synthetic, threshold, len(best), null),
-        n_mem_heldout=-1 if train_to_heldout_best is None else int((train_to_heldout_best > threshold).sum()),
+        n_matched=matched,
+        n_mem_size_matched=_expected_hits(train_to_synthetic.score > threshold, len(best), matched),
+        n_mem_heldout=_expected_hits(heldout_hits, n_heldout, matched),
         patients_memorized=[names[patient] for patient, _ in copied.most_common()],
         n_patients_memorized=_interval(len(copied), draws[:, 2]),
     )
@@ -156,18 +160,15 @@ def _is_clean(criterion: Criterion, copies: int, scored: int, null: Null | None)
     return bool(stats.betabinom.sf(copies - 1, scored, rate * ranks, (1 - rate) * ranks) >= 0.05)
 
 
-def _size_matched(train_to_synthetic: Neighbours, threshold: float, n_synthetic: int, null: Null | None) -> float:
-    """Return the expected number of training images memorized by as many synthetic images as there are held-out ones.
+def _expected_hits(hits: np.ndarray, n: int, drawn: int) -> float:
+    """Return how many training images are hit, on average, by a random choice of `drawn` of n images.
 
-    A training image with c synthetic images above the threshold is hit by a random m of the S with probability
-    1 - C(S - c, m) / C(S, m). c is counted among the stored neighbours, so for large c this is a lower bound.
+    A training image with c of the n images above the threshold (`hits` [N, k]) is missed with the hypergeometric
+    probability C(n - c, drawn) / C(n, drawn). c is counted among its k stored neighbours: a lower bound for large c.
     """
-    if null is None:
+    if not drawn:
         return float("nan")
-    m, S = min(len(null.score), n_synthetic), n_synthetic
-    c = (train_to_synthetic.score > threshold).sum(1)
-    missed = stats.hypergeom.pmf(0, S, c, m)  # none of the c among m drawn from S
-    return float((1 - missed).sum())
+    return float((1 - stats.hypergeom.pmf(0, n, hits.sum(1), drawn)).sum())
 
 
 def _bootstrap(

@@ -20,7 +20,7 @@ _TAILS = (0.5, 99.5)  # percentiles shown as black and white: a few extreme pixe
 class Picture:
     """One picture: uint8 [rows, columns] or [rows, columns, 3]; `aspect` is a pixel's height over its width."""
 
-    plane: str  # "axial", "coronal" or "sagittal"; "" for what has no plane
+    plane: str  # "axial", "coronal", "sagittal"; "across depth" where the body's axes are unknown; "" for pictures
     pixels: np.ndarray
     aspect: float = 1.0
 
@@ -36,12 +36,25 @@ def pictures(image: np.ndarray, manifest: Manifest) -> list[Picture]:
         (missing,) = set(RAS) - set(manifest.axes)
         plane = _plane_across(RAS.index(missing))
         return [Picture(plane=plane, pixels=upright(shown), aspect=_aspect(manifest, row=1, column=0))]
+    if manifest.axes != RAS:
+        return _planes_as_stored(shown, manifest)
     found = []
     for axis in (PLANES["axial"], PLANES["coronal"], PLANES["sagittal"]):
         column, row = (other for other in range(3) if other != axis)
         centre = np.take(shown, shown.shape[axis] // 2, axis)
         aspect = _aspect(manifest, row=row, column=column)
         found.append(Picture(plane=_plane_across(axis), pixels=upright(centre), aspect=aspect))
+    return found
+
+
+def _planes_as_stored(shown: np.ndarray, manifest: Manifest) -> list[Picture]:
+    """Cut a volume whose place in the body is unknown across each axis, first across the one between its pictures."""
+    found = []
+    for axis in sorted(range(3), key=lambda axis: manifest.axes[axis] in ROW_COLUMN):
+        row, column = (other for other in range(3) if other != axis)
+        centre = np.take(shown, shown.shape[axis] // 2, axis)
+        aspect = _aspect(manifest, row=row, column=column)
+        found.append(Picture(plane=f"across {manifest.axes[axis]}", pixels=centre, aspect=aspect))
     return found
 
 

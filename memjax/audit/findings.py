@@ -103,8 +103,9 @@ class Decision:
     n_copies: Interval  # synthetic images that are copies
     n_copies_by_chance: float  # how many unseen patients' images would be called, at this S; nan without a null
     n_mem: Interval  # training images with a synthetic image above the threshold
-    n_mem_size_matched: float  # the same among as many synthetic images as there are held-out ones; nan without a null
-    n_mem_heldout: int  # training images with a *held-out* image above the threshold; -1 without a null
+    n_matched: int  # the size of the smaller set, synthetic or held-out: both are compared at it; 0 without a null
+    n_mem_size_matched: float  # expected training images with one of `n_matched` synthetic images above; nan without
+    n_mem_heldout: float  # the same with `n_matched` held-out images; nan without a null
     patients_memorized: Sequence[str]  # their patient ids (or sources where patients are unknown), most copied first
     n_patients_memorized: Interval
 

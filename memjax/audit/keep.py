@@ -1,7 +1,7 @@
 """Keep a finished search on disk, named by what was searched, so that an interrupted audit does not repeat it."""
 
+import contextlib
 import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,9 @@ def kept_pairs(
     names = [orientation.name for orientation in group]
     key = settings_digest([__version__, digests, descriptor.score, descriptor.channels, mask, names, k])
     path = folder / f"pairs-{key[:16]}.npz"
-    try:
-        return _load(path)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass  # not there, or damaged
+    if path.exists():
+        with contextlib.suppress(Exception):  # damaged bytes may raise whatever they like; then search again
+            return _load(path)
     pairs = search()
     folder.mkdir(parents=True, exist_ok=True)
     _save(path, pairs)
@@ -55,7 +54,7 @@ def _save(path: Path, pairs: AllPairs) -> None:
 
 
 def _load(path: Path) -> AllPairs:
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         near = {
             direction: Neighbours(**{name: arrays[f"{direction}_{name}"] for name in ("score", "id", "orientation")})
             for direction in _DIRECTIONS

@@ -22,6 +22,13 @@ def count(number: int | float) -> str:
     return f"{number:.2g}" if abs(number) < 10 else count(round(number))
 
 
+def roughly(number: int | float) -> str:
+    """Print an expected count in a sentence: `about 2.1`, `fewer than 0.01`, `none`."""
+    if number == 0:
+        return "none"
+    return "fewer than 0.01" if 0 <= number < 0.01 else f"about {count(number)}"
+
+
 def many(number: int | float, one: str, more: str = "") -> str:
     """Print a count with its noun: `1 image`, `3 images`."""
     return f"{count(number)} {one if number == 1 else more or one + 's'}"

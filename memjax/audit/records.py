@@ -118,9 +118,10 @@ def _counts(decision: Decision) -> dict[str, Any]:
         },
         "expected_by_chance": {
             "n_copies": decision.n_copies_by_chance,
-            "n_mem_heldout": decision.n_mem_heldout if decision.n_mem_heldout >= 0 else None,
+            "n_mem_heldout": decision.n_mem_heldout,
         },
         "n_mem_size_matched": decision.n_mem_size_matched,
+        "n_matched": decision.n_matched,
     }
 
 

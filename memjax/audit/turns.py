@@ -3,7 +3,7 @@
 import numpy as np
 
 from memjax.audit.display import upright
-from memjax.data.readers.base import ROW_COLUMN
+from memjax.data.readers.base import RAS, ROW_COLUMN
 from memjax.orientation import Orientation, orientations
 
 _SAME = "same orientation"
@@ -30,11 +30,11 @@ def in_words(name: str, axes: tuple[str, ...]) -> str:
     """Say what an orientation of the stored axes does to the picture that is shown.
 
     A slice is stored with its axes in the order R, A, S and shown upright, so a reversal of its first axis is seen as
-    left–right; a volume's reversals are named by the directions of the body.
+    left–right; a volume's reversals are named by the directions of the body, or by its axes where these are unknown.
     """
     orientation = by_name(name, len(axes))
     if len(axes) == 3:
-        return _volume_words(orientation)
+        return _volume_words(orientation, _DIRECTIONS if axes == RAS else axes)
     if axes == ROW_COLUMN:
         return _PICTURE_WORDS[name]
     seen = upright(orientation.apply(_upright_inverse(_PROBE)))
@@ -47,13 +47,13 @@ def _upright_inverse(picture: np.ndarray) -> np.ndarray:
     return picture.swapaxes(0, 1)[::-1, ::-1]
 
 
-def _volume_words(orientation: Orientation) -> str:
+def _volume_words(orientation: Orientation, directions: tuple[str, ...]) -> str:
     said = []
     if orientation.axes != (0, 1, 2):
         moved = [
-            f"{_DIRECTIONS[old]} becomes {_DIRECTIONS[new]}" for new, old in enumerate(orientation.axes) if old != new
+            f"{directions[old]} becomes {directions[new]}" for new, old in enumerate(orientation.axes) if old != new
         ]
         said.append("turned so that " + ", ".join(moved))
     if orientation.flips:
-        said.append("mirrored " + " and ".join(_DIRECTIONS[axis] for axis in orientation.flips))
+        said.append("mirrored " + " and ".join(directions[axis] for axis in orientation.flips))
     return ", then ".join(said) or _SAME

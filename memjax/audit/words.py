@@ -12,7 +12,7 @@ import numpy as np
 
 from memjax.audit import numerals
 from memjax.audit.findings import Decision, Findings, NullSummary
-from memjax.audit.numerals import count, many, percent, score, share
+from memjax.audit.numerals import count, many, percent, roughly, score, share
 
 Verdict = Literal["copies found", "no copies found"]
 
@@ -74,7 +74,7 @@ def verdict_sentence(findings: Findings) -> str:
     if called:
         return (
             f"{count(called)} of {many(n, 'synthetic image')} are above the threshold, no more than chance explains: "
-            f"about {count(decision.n_copies_by_chance)} of as many images of unseen patients would be too."
+            f"{roughly(decision.n_copies_by_chance)} of as many images of unseen patients would be too."
         )
     return f"None of {many(n, 'synthetic image')} is more like a training image than images of unseen patients are."
 
@@ -232,7 +232,7 @@ def _share_note(part: int | float, whole: int, decision: Decision, field: str) -
 def _chance_note(decision: Decision) -> str:
     if math.isnan(decision.n_copies_by_chance):
         return "no held-out images: how many chance would give is not known"
-    return f"by chance about {count(decision.n_copies_by_chance)} of as many images of unseen patients"
+    return f"by chance {roughly(decision.n_copies_by_chance)} of as many images of unseen patients"
 
 
 def _size_matched_note(findings: Findings) -> str:
@@ -240,8 +240,8 @@ def _size_matched_note(findings: Findings) -> str:
     if null is None or math.isnan(decision.n_mem_size_matched):
         return "no held-out images to compare with"
     return (
-        f"for comparison: {many(len(null.score), 'held-out image')} would repeat {count(decision.n_mem_heldout)}, "
-        f"{many(len(null.score), 'synthetic image')} {count(decision.n_mem_size_matched)}"
+        f"for comparison, in sets of {count(decision.n_matched)}: synthetic images repeat "
+        f"{roughly(decision.n_mem_size_matched)} training images, held-out ones {roughly(decision.n_mem_heldout)}"
     )
 
 
