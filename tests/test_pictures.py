@@ -128,6 +128,30 @@ def test_jpeg_inside_tiff(tmp_path):
         assert np.abs(only(tmp_path / name).astype(int) - smooth).max() < 8
 
 
+@pytest.mark.parametrize("keywords", [{}, {"subsampling": 0}, {"progressive": True}, {"keep_rgb": True}], ids=str)
+def test_jpeg_is_as_pillow_decodes_it(tmp_path, keywords):
+    path = save(tmp_path / "a.jpg", COLOUR, **keywords)
+    with Pillow.open(path) as picture:
+        assert np.array_equal(only(path), np.asarray(picture))
+
+
+def test_a_grey_jpeg_is_the_same_whether_saved_with_one_channel_or_three(tmp_path):
+    smooth = np.add.outer(3 * np.arange(50), np.arange(70)).astype(np.uint8)
+    save(tmp_path / "one.jpg", smooth, quality=80)
+    save(tmp_path / "three.jpg", smooth, "RGB", quality=80)
+    images = read_all(Pictures(tmp_path, ReadOptions()))
+    assert np.array_equal(images["one.jpg"], images["three.jpg"])
+
+
+def test_a_jpeg_that_only_its_thumbnail_ends_is_bad(tmp_path):
+    thumbnail = b"Exif\0\0" + encoded("jpeg")
+    path = save(tmp_path / "a.jpg", noise(200, 200), exif=thumbnail)
+    assert read_pages(path)[0].shape == (200, 200, 1)
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(BadFile, match="damaged or cut off"):
+        read_pages(path)
+
+
 def test_other_modes_of_pillow(tmp_path):
     rgb = Pillow.fromarray(COLOUR)
     rgba = Pillow.fromarray(noise(ROWS, COLUMNS, 4, seed=2))
@@ -168,6 +192,9 @@ def _with_exif(picture: Pillow.Image, exif: Pillow.Exif) -> Pillow.Image:
 # Bad files.
 
 
+KINDS = ["png", "png16", "jpeg", "jpeg-rgb", "jpeg-progressive", "bmp", "tif-none", "tif-lzw", "tif-zlib"]
+
+
 def encoded(kind: str) -> bytes:
     if kind == "png16":
         return imagecodecs.png_encode(noise(ROWS, COLUMNS, 3, dtype=np.uint16))
@@ -176,12 +203,14 @@ def encoded(kind: str) -> bytes:
         stack = noise(4, ROWS, COLUMNS, dtype=np.uint16)
         compression = kind.removeprefix("tif-").replace("none", "") or None
         tifffile.imwrite(buffer, stack, photometric="minisblack", compression=compression, metadata=None)
+    elif kind.startswith("jpeg-"):
+        Pillow.fromarray(COLOUR).save(buffer, "jpeg", progressive=kind == "jpeg-progressive")
     else:
         Pillow.fromarray(GREY).save(buffer, kind)
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["png", "png16", "jpeg", "bmp", "tif-none", "tif-lzw", "tif-zlib"])
+@pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_file_cut_anywhere_is_bad_or_has_lost_no_pixel(tmp_path, kind, data):
@@ -196,7 +225,7 @@ def test_a_file_cut_anywhere_is_bad_or_has_lost_no_pixel(tmp_path, kind, data):
     assert len(pages) == len(expected) and all(map(np.array_equal, pages, expected))
 
 
-@pytest.mark.parametrize("kind", ["png", "png16", "jpeg", "bmp", "tif-none", "tif-lzw", "tif-zlib"])
+@pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_flipped_bit_is_never_a_traceback_and_in_png_never_unnoticed(tmp_path, kind, data):
@@ -340,6 +369,15 @@ def test_a_coloured_file_that_the_sample_missed_is_bad(tmp_path):
     assert not reader.is_coloured()
     with pytest.raises(BadFile, match="--colour=rgb"):
         reader.read(reader.scan().units[1])
+
+
+@given(place=st.tuples(st.integers(0, ROWS - 1), st.integers(0, COLUMNS - 1), st.integers(0, 2)))
+@settings(max_examples=25, deadline=None)
+def test_one_value_off_is_noticed_anywhere(place):
+    image = np.repeat(GREY[..., None], 3, -1)
+    assert np.array_equal(to_grey(image)[0], GREY[..., None])
+    image[place] ^= 128
+    assert to_grey(image)[1]
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32])

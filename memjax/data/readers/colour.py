@@ -16,10 +16,10 @@ def to_grey(image: np.ndarray) -> tuple[np.ndarray, bool]:
     """
     if image.shape[-1] == 1:
         return image, False
+    if _channels_equal(image):
+        return image[..., :1].copy(), False
     # In memory order, arithmetic on channels is several times faster than across pixels.
     planes = np.ascontiguousarray(np.moveaxis(image, -1, 0))
-    if np.array_equal(planes[0], planes[1]) and np.array_equal(planes[1], planes[2]):
-        return planes[0, ..., None].copy(), False
     full = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else np.ptp(image)
     return _luma(planes)[..., None], _spread(planes) > _GREY_SPREAD * float(full)
 
@@ -27,6 +27,17 @@ def to_grey(image: np.ndarray) -> tuple[np.ndarray, bool]:
 def to_rgb(image: np.ndarray) -> np.ndarray:
     """Return [rows, columns, 3] of [rows, columns, 1 or 3]: grey is repeated."""
     return image if image.shape[-1] == 3 else np.repeat(image, 3, axis=-1)
+
+
+def _channels_equal(image: np.ndarray) -> bool:
+    """Say whether every pixel's three values are the same.
+
+    Neighbours in memory are compared, and the pairs that straddle two pixels ignored: three times as fast as channel
+    by channel, whose values do not lie side by side.
+    """
+    rows = image.reshape(len(image), -1)
+    differs = (rows[:, 1:] != rows[:, :-1]).any(axis=0)
+    return not (differs[0::3].any() or differs[1::3].any())
 
 
 def _spread(planes: np.ndarray) -> float:
