@@ -6,6 +6,7 @@ Takes folders of image files or image stores. Writes report.html, report.json, p
 Exit status: 0 no copies found, 3 copies found, 2 something is wrong with what was given.
 """
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,11 +45,12 @@ _THRESHOLD = flags.DEFINE_string(
 _RATE = flags.DEFINE_float(
     "rate", 0.05, "The false-discovery rate of --threshold=fdr.", lower_bound=1e-9, upper_bound=0.5
 )
-_K = flags.DEFINE_integer("k", 3, "Training images listed per synthetic image.")
+flags.register_validator("rate", math.isfinite, "must be a number.")
+_K = flags.DEFINE_integer("k", 3, "Training images listed per synthetic image.", lower_bound=1)
 _CACHE = flags.DEFINE_string(
     "cache", None, "Where prepared folders and finished searches are kept; default: OUT/cache."
 )
-_DEVICES = flags.DEFINE_integer("devices", None, "How many devices to use; default: all.")
+_DEVICES = flags.DEFINE_integer("devices", None, "How many devices to use; default: all.", lower_bound=1)
 _FAIL = flags.DEFINE_bool("fail_on_copies", True, "Exit with status 3 if copies are found.")
 
 COPIES_FOUND = 3
@@ -56,19 +58,17 @@ COPIES_FOUND = 3
 
 def main() -> int:
     """Audit three folders."""
-    out = Path(_OUT.value)
-    question = _question()
     given = _given()
-    cache = Path(_CACHE.value) if _CACHE.value else out / "cache"
+    out, cache, released = _outputs({role: one.path for role, one in given.items()})
+    how = inputs.preparation()
+    question = _question()
 
     from memjax.audit.findings import ImageSet
-    from memjax.audit.release import check_release, release
+    from memjax.audit.release import release
     from memjax.data.together import stores_together
 
-    if _RELEASE.value:
-        check_release(Path(_RELEASE.value))
-    stores = stores_together(given, inputs.preparation(), cache, workers=boot.workers())
-    sets = {role: ImageSet(role=role, given=given[role].path.name, store=stores[role]) for role in given}
+    stores = stores_together(given, how, cache, workers=boot.workers())
+    sets = {role: ImageSet(role=role, given=str(given[role].path), store=stores[role]) for role in given}
 
     boot.use_compilation_cache(cache / "compiled")
     from memjax.audit.audit import audit
@@ -85,8 +85,8 @@ def main() -> int:
         progress=boot.pairs_bar,
     )
     write(out, findings, command=boot.command())
-    if _RELEASE.value:
-        release(Path(_RELEASE.value), findings, given["synthetic"].path)
+    if released:
+        release(released, findings, given["synthetic"].path)
     _tell(findings, out)
     return COPIES_FOUND if _FAIL.value and not findings.decision.is_clean else 0
 
@@ -95,17 +95,36 @@ def _given() -> "dict[Role, Input]":
     """Return the inputs in the order of work."""
     from memjax.data.together import Input
 
-    paths = {"train": _TRAIN.value, "heldout": _HELDOUT.value, "synthetic": _SYNTHETIC.value}
-    return {role: Input(Path(path), _SPLITS[role].value) for role, path in paths.items() if path}
+    given = {"train": _TRAIN, "heldout": _HELDOUT, "synthetic": _SYNTHETIC}
+    return {
+        role: Input(inputs.place(flag), _SPLITS[role].value) for role, flag in given.items() if flag.value is not None
+    }
+
+
+def _outputs(given: "dict[Role, Path]") -> tuple[Path, Path, Path | None]:
+    """Return the places of the report, the cache and the release (if any), none of which would harm another."""
+    from memjax.audit.release import check_release
+    from memjax.data.store import is_store
+
+    out = inputs.check_output(_OUT, given)
+    if is_store(out):
+        raise UserError(f"--out={out} is an image store; choose another folder for the report.")
+    cache = inputs.check_output(_CACHE, given) if _CACHE.value else out / "cache"
+    if not _RELEASE.value:
+        return out, cache, None
+    released = inputs.check_output(_RELEASE, given)
+    check_release(released)
+    for flag, place in (("out", out), ("cache", cache)):
+        if place.resolve().is_relative_to(released.resolve()):
+            raise UserError(f"--{flag}={place} lies inside --release={released}, which goes to others; part them.")
+    return out, cache, released
 
 
 def _question() -> "Question":
     from memjax.audit.audit import Question
 
-    if _K.value < 1:
-        raise UserError(f"--k={_K.value} must be at least 1.")
     try:
-        channels = tuple(int(text) for text in _CHANNELS.value) or None
+        channels = tuple(sorted({int(text) for text in _CHANNELS.value})) or None
     except ValueError:
         raise UserError(f"--channels={','.join(_CHANNELS.value)} must be whole numbers, separated by commas.") from None
     return Question(
@@ -120,13 +139,21 @@ def _question() -> "Question":
 
 def _criterion() -> "Criterion":
     from memjax.audit.decide import Criterion
+    from memjax.audit.describe import Descriptor
 
     if _THRESHOLD.value in ("fdr", "p95", "p99"):
         return Criterion(rule=_THRESHOLD.value, rate=_RATE.value)
+    low, high = Descriptor(score=_SCORE.value).limits
     try:
-        return Criterion(rule="value", value=float(_THRESHOLD.value))
+        value = float(_THRESHOLD.value)
     except ValueError:
-        raise UserError(f"--threshold={_THRESHOLD.value} must be fdr, p95, p99, or a number.") from None
+        value = math.nan
+    if not low <= value < high:  # no score exceeds `high`, so that nothing would be called
+        raise UserError(
+            f"--threshold={_THRESHOLD.value} must be fdr, p95, p99, or a score: for --score={_SCORE.value} a number "
+            f"from {low:g} to below {high:g}."
+        )
+    return Criterion(rule="value", value=value)
 
 
 def _tell(findings: "Findings", out: Path) -> None:

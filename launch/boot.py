@@ -18,6 +18,21 @@ from memjax.errors import UserError
 USER_ERROR = 2
 INTERRUPTED = 130
 
+_DISK_OR_PLACE = (  # what the machine, or the place that the user chose, is to blame for
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EISDIR,
+    errno.EMFILE,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.ENOTEMPTY,
+    errno.EROFS,
+    errno.ESTALE,
+)
+
 
 def run(main: Callable[[], int | None]) -> None:
     """Parse the flags, run `main` and exit with its status."""
@@ -39,6 +54,10 @@ def use_compilation_cache(folder: os.PathLike[str] | str) -> None:
     """Let JAX keep compiled programs in a folder, so that a second run starts at once."""
     import jax
 
+    try:
+        os.fspath(folder).encode()
+    except UnicodeEncodeError:
+        return  # XLA takes no path that is not UTF-8
     jax.config.update("jax_compilation_cache_dir", os.fspath(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
@@ -71,12 +90,15 @@ def _guarded(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         say("interrupted; run the same command again to go on")
         return INTERRUPTED
+    except MemoryError as error:
+        say(f"error: memory ran out ({error or 'no more is told'}); choose a smaller --size, or free memory.")
     except PermissionError as error:
         say(f"error: no permission for {error.filename}; choose another folder or mend its permissions.")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG):
+        if error.errno not in _DISK_OR_PLACE:
             raise
-        say(f"error: {error.strerror} ({error.filename}); make room or choose another folder, and run it again.")
+        place = f" ({error.filename})" if error.filename else ""
+        say(f"error: {error.strerror}{place}; make room or choose another folder, and run the same command again.")
     return USER_ERROR
 
 
@@ -85,7 +107,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     try:
         rest = flags.FLAGS(list(argv))
     except flags.Error as error:
-        say(f"error: {error}; see --help.")
+        say(f"error: {' '.join(str(error).split()).rstrip('.')}; see --help.")
         sys.exit(USER_ERROR)
     except SystemExit:  # help was asked for and printed, which is no failure
         sys.exit(0)

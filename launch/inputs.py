@@ -1,12 +1,18 @@
-"""The flags that say how raw files become images, shared by every launcher that takes folders."""
+"""The flags that say how raw files become images, and the look at places, shared by launchers that take folders."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
 
 from absl import flags
 
-from memjax.data.prepare import Preparation
+from memjax.data.formats import FORMATS
+from memjax.data.preparation import Preparation
 from memjax.data.readers.base import PLANES, ReadOptions
 from memjax.data.transforms import FITS
 from memjax.errors import UserError
 
+_FORMAT = flags.DEFINE_enum("format", "auto", list(FORMATS), "Format of the image files; auto: what they look like.")
 _SIZE = flags.DEFINE_list(
     "size", [], "Spatial shape to give all images, for example 64,64 or 64,64,64; default: theirs."
 )
@@ -32,7 +38,14 @@ _MASKS = flags.DEFINE_bool("with_masks", False, "Also read files whose names say
 _ARRAY_AXIS = flags.DEFINE_enum(
     "array_axis", "auto", ["auto", "items", "space"], "Array files: what the first axis counts."
 )
-_BRIGHT = flags.DEFINE_float("min_bright", 0.15, "BraTS slices: keep a slice if more than this share is bright on T1.")
+_BRIGHT = flags.DEFINE_float(
+    "min_bright",
+    0.15,
+    "BraTS slices: keep a slice if more than this share is bright on T1.",
+    lower_bound=0,
+    upper_bound=1,
+)
+flags.register_validator("min_bright", math.isfinite, "must be a number.")
 _REGEX = flags.DEFINE_string("patient_regex", "", "Finds the patient in a file's path: group `patient`, or the first.")
 _CSV = flags.DEFINE_string("patient_csv", "", "Table with a file column and a patient column.")
 _FROM = flags.DEFINE_enum(
@@ -46,9 +59,37 @@ _SKIP_BAD = flags.DEFINE_bool(
 )
 
 
+def place(flag: flags.FlagHolder[str | None]) -> Path:
+    """Return the path that a flag names, `~` meaning the user's home (the shell does not look behind `--out=`)."""
+    if not flag.value:
+        raise UserError(f"--{flag.name} is empty; give a path.")
+    return Path(flag.value).expanduser()
+
+
+def check_output(flag: flags.FlagHolder[str | None], inputs: Mapping[str, Path]) -> Path:
+    """Return the path of the folder to write that a flag names, if one can be made there without harm.
+
+    Args:
+      flag: an output's.
+      inputs: by flag name; what is written inside one of these would be read as an image the next time.
+    """
+    out = place(flag)
+    above = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not above.is_dir():
+        raise UserError(f"--{flag.name}={out}: {above} is a file, not a folder; choose another place.")
+    for name, given in inputs.items():
+        if out.resolve().is_relative_to(given.resolve()):
+            raise UserError(
+                f"--{flag.name}={out} lies inside --{name}={given}, so what is written there would be read as images; "
+                "choose a place outside."
+            )
+    return out
+
+
 def preparation() -> Preparation:
     """Return the preparation that the flags ask for."""
     return Preparation(
+        format=_FORMAT.value,
         read=ReadOptions(
             layout=_LAYOUT.value,
             plane=_PLANE.value,
@@ -62,7 +103,7 @@ def preparation() -> Preparation:
         spacing_mm=_numbers(_SPACING, float, least=1e-6),
         window=_window(),
         patient_regex=_REGEX.value,
-        patient_csv=_CSV.value,
+        patient_csv=str(Path(_CSV.value).expanduser()) if _CSV.value else "",
         patients_from=_FROM.value,
         skip_bad=_SKIP_BAD.value,
     )
@@ -72,11 +113,10 @@ def _numbers(flag: flags.FlagHolder, kind: type, *, least: float) -> tuple | Non
     try:
         values = tuple(kind(text) for text in flag.value)
     except ValueError:
-        values = (least - 1,)
-    if any(value < least for value in values):
-        raise UserError(
-            f"--{flag.name}={','.join(flag.value)} must be numbers of at least {least:g}, separated by commas."
-        )
+        values = (math.nan,)
+    if not all(least <= value < math.inf for value in values):
+        what = "whole numbers" if kind is int else "numbers"
+        raise UserError(f"--{flag.name}={','.join(flag.value)} must be {what} from {least:g} on, separated by commas.")
     return values or None
 
 
@@ -87,6 +127,6 @@ def _window() -> tuple[float, float] | None:
         low, high = (float(text) for text in _WINDOW.value)
     except ValueError:
         low, high = 0.0, 0.0
-    if not low < high:
+    if not -math.inf < low < high < math.inf:
         raise UserError(f"--window={','.join(_WINDOW.value)} must be two numbers, the smaller one first.")
     return low, high

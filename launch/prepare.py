@@ -7,22 +7,25 @@ same command continues after an interruption.
 """
 
 import dataclasses
-from pathlib import Path
 
 from absl import flags
 
 from launch import boot, inputs
-from memjax.data.formats import FORMATS
 from memjax.errors import UserError
 
 _INPUT = flags.DEFINE_string("input", None, "Folder or file with the images.", required=True)
 _OUT = flags.DEFINE_string("out", None, "The store to write.", required=True)
-_FORMAT = flags.DEFINE_enum("format", "auto", list(FORMATS), "Format of the input.")
 _PATIENTS = flags.DEFINE_integer(
-    "patients", 0, "Only so many patients; smaller sets are contained in larger ones. 0: all."
+    "patients",
+    0,
+    "Only so many patients to train on; smaller sets are contained in larger ones. 0: all.",
+    lower_bound=0,
 )
 _HELDOUT = flags.DEFINE_float(
-    "heldout_patients", 0, "Patients to hold out: a number, or a share below 1.", lower_bound=0
+    "heldout_patients", 0.0, "Patients to hold out: a number, or a share of all below 1.", lower_bound=0
+)
+flags.register_validator(
+    "heldout_patients", lambda count: count < 1 or count.is_integer(), "must be a whole number, or a share below 1."
 )
 _SPLIT = flags.DEFINE_enum("split", "keep", ["keep", "none"], "Whether to keep the source's own splits.")
 _TAKE = flags.DEFINE_string("take_split", "", "Only the images of this split of the source, for example train.")
@@ -33,21 +36,19 @@ def main() -> None:
     """Prepare one store."""
     from memjax.data.prepare import build, inspect
 
-    out = Path(_OUT.value)
-    if out.exists():
+    given = inputs.place(_INPUT)
+    if (out := inputs.place(_OUT)).exists():
         raise UserError(f"--out={out} exists already; remove it or choose another folder.")
-    if _PATIENTS.value < 0:
-        raise UserError(f"--patients={_PATIENTS.value} must not be negative.")
+    inputs.check_output(_OUT, {"input": given})
     how = dataclasses.replace(
         inputs.preparation(),
-        format=_FORMAT.value,
         n_patients=_PATIENTS.value,
         heldout_patients=_HELDOUT.value,
         keep_splits=_SPLIT.value == "keep",
         take_split=_TAKE.value,
         seed=_SEED.value,
     )
-    store = build(inspect(Path(_INPUT.value), how, workers=boot.workers()), out, how, workers=boot.workers())
+    store = build(inspect(given, how, workers=boot.workers()), out, how, workers=boot.workers())
     manifest = store.manifest
     patients = len({item.patient for item in store.items if item.patient})
     boot.say(

@@ -55,9 +55,10 @@ def test_imports_go_down(path):
     mine = room_of(module_of(path))
     for name in imports_of(path):
         if name.split(".")[0] in ("memjax", "launch") and name not in ("memjax", "launch"):
-            if not (ROOT / Path(*name.split("."))).with_suffix(".py").exists() and not (
-                ROOT / Path(*name.split("."))
-            ).is_dir():
+            if (
+                not (ROOT / Path(*name.split("."))).with_suffix(".py").exists()
+                and not (ROOT / Path(*name.split("."))).is_dir()
+            ):
                 continue  # a name inside a module that is listed itself
             theirs = room_of(name)
             assert RANKS[theirs] < RANKS[mine] or theirs == mine, f"{mine} must not import {theirs}"

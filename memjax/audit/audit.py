@@ -199,7 +199,7 @@ def _check(sets: Sequence[ImageSet], question: Question) -> None:
         if mine.shape[-1] != theirs.shape[-1]:
             raise UserError(
                 f"{train.given} has {mine.shape[-1]} channels ({', '.join(mine.channels)}), {other.given} has "
-                f"{theirs.shape[-1]} ({', '.join(theirs.channels)}); prepare both with the same channels."
+                f"{theirs.shape[-1]} ({', '.join(theirs.channels)}); prepare both alike (for pictures: --colour=grey)."
             )
         if mine.shape != theirs.shape:
             raise UserError(
@@ -207,6 +207,8 @@ def _check(sets: Sequence[ImageSet], question: Question) -> None:
                 "prepare both with the same --size."
             )
     for images in sets:
+        if len(images.constant) == len(images.store):
+            raise UserError(f"none of the {len(images.store)} images of {images.given} has any contrast; look at them.")
         if images.role != "heldout" and len(images.store) < question.k:
             raise UserError(
                 f"--k={question.k} asks for more neighbours than {images.given} has images ({len(images.store)}); "

@@ -9,7 +9,7 @@ from memjax.errors import UserError
 FORMATS = ("auto", "brats", "nifti", "dicom", "images", "array", "mrnet", "store")
 
 _ENDINGS = {
-    "nifti": (".nii", ".nii.gz", ".hdr"),
+    "nifti": (".nii", ".nii.gz"),
     "images": (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp"),
     "array": (".npy", ".npz"),
 }
@@ -51,10 +51,10 @@ def guess_format(root: Path) -> str:
     from memjax.data.readers.dicom import looks_like_dicom
     from memjax.data.readers.files import find_files
 
-    if root.is_dir() and is_store(root):
+    if is_store(root):
         return "store"
-    if root.is_dir() and (root / "manifest.json").exists():
-        raise UserError(f"{root} looks like an image store, but lacks items.csv; prepare it again.")
+    if (root / "journal.jsonl").is_file() and (root / "images.npy").is_file():
+        raise UserError(f"{root} is an unfinished image store; run the command that makes it again, to its end.")
     counts = {name: len(find_files(root, endings)) for name, endings in _ENDINGS.items()}
     found = [name for name, count in counts.items() if count]
     if found == ["nifti"]:

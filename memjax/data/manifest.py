@@ -1,7 +1,8 @@
 """What an image store says of itself: `manifest.json` (the set) and `items.csv` (one row an image).
 
-The promises checked here: ids are dense (row number = id), sources are unique, a patient is in one split only,
-and the digest in the manifest is the digest of the items' digests.
+The promises checked when a store is made: ids are dense (row number = id), sources are unique, a patient is in one
+split only. `digest` names the images, so that equal sets have equal digests wherever they came from; `checksum` (in the
+file alone) covers every other word of the two files too, so that a store that was edited is not read.
 """
 
 import csv
@@ -14,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from memjax.digest import joint_digest
+from memjax.digest import file_digest, joint_digest, settings_digest
 from memjax.errors import UserError
 
 FORMAT = "memjax-image-store"
 VERSION = 1
-DTYPES = ("uint8", "uint16", "int16", "float32")
+DTYPES = ("uint8", "uint16", "int16", "float32")  # what `StoreWriter` writes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,9 @@ def check_items(items: Sequence[Item]) -> None:
             )
     repeated = [source for source, count in Counter(item.source for item in items).items() if count > 1]
     if repeated:
-        raise UserError(f"the source {repeated[0]!r} is listed more than once ({len(repeated)} such sources).")
+        raise UserError(
+            f"the source {repeated[0]!r} is listed more than once ({len(repeated)} such); give each its own name."
+        )
     torn = torn_patients((item.patient, item.split) for item in items)
     if torn:
         raise UserError(f"{len(torn)} patients are in more than one split (the first: {torn[0]!r}); prepare it again.")
@@ -106,16 +109,17 @@ def torn_patients(patient_splits: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `manifest.json` into a folder that is not yet visible under its final name."""
-    text = json.dumps({"format": FORMAT, "version": VERSION, **dataclasses.asdict(manifest)}, indent=2)
+    """Write `manifest.json` beside a finished `items.csv`, in a folder not yet visible under its final name."""
+    told = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(manifest)}
+    text = json.dumps({**told, "checksum": _checksum(folder, told)}, indent=2)
     (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read `manifest.json`.
+    """Read `manifest.json`, and check that neither it nor `items.csv` was changed since it was written.
 
     Raises:
-      UserError: the file is missing, is not JSON, or is of another format or version.
+      UserError: a file is missing or was changed, or the manifest is of another format or version.
     """
     path = folder / "manifest.json"
     try:
@@ -130,15 +134,12 @@ def read_manifest(folder: Path) -> Manifest:
         raise UserError(f"{path} is not the manifest of an image store; give a folder that launch.prepare wrote.")
     if raw.get("version") != VERSION:
         raise UserError(f"{path} has version {raw.get('version')}, this program reads {VERSION}; prepare it again.")
+    if not (folder / "items.csv").is_file():
+        raise UserError(f"{folder / 'items.csv'} is missing; prepare the store again.")
+    if raw.pop("checksum", None) != _checksum(folder, raw):
+        raise UserError(f"{folder}: manifest.json or items.csv was changed after it was written; prepare it again.")
     names = {field.name for field in dataclasses.fields(Manifest)}
-    known = {key: _as_tuple(value) for key, value in raw.items() if key in names}
-    try:
-        manifest = Manifest(**known)
-    except TypeError as error:
-        raise UserError(f"{path} lacks a field ({error}); prepare the store again.") from None
-    if manifest.dtype not in DTYPES:
-        raise UserError(f"{path} has dtype {manifest.dtype!r}; expected one of {', '.join(DTYPES)}.")
-    return manifest
+    return Manifest(**{key: _as_tuple(value) for key, value in raw.items() if key in names})
 
 
 def write_items(folder: Path, items: Iterable[Item]) -> None:
@@ -188,6 +189,10 @@ def intensity_range(image: np.ndarray) -> tuple[float, float]:
     if image.dtype == np.uint8:
         return 0.0, 255.0
     return float(image.min()), float(image.max())
+
+
+def _checksum(folder: Path, told: dict[str, Any]) -> str:
+    return settings_digest([told, file_digest(folder / "items.csv")])
 
 
 def _as_tuple(value: Any) -> Any:

@@ -6,71 +6,41 @@ run stopped.
 """
 
 import dataclasses
+import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
+from memjax.data.assign import chosen_patients, with_patients, with_splits
 from memjax.data.formats import open_reader
-from memjax.data.manifest import DTYPES, Item, Manifest, torn_patients
-from memjax.data.patients import PatientRule, make_rule
-from memjax.data.readers.base import BadFile, Image, Reader, ReadOptions, Spec, Unit
-from memjax.data.split import first_patients, last_patients
+from memjax.data.manifest import DTYPES, Manifest
+from memjax.data.preparation import Preparation
+from memjax.data.readers.base import BadFile, Image, Reader, Spec, Unit
 from memjax.data.store import NewItem, Store, StoreWriter
 from memjax.data.transforms import Fit, fit, resize, spaced_size
+from memjax.digest import array_digest
 from memjax.errors import UserError
 
 _IN_FLIGHT = 4  # units read ahead per worker
+_HEADERS = 32  # looked at by one worker in one go
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Preparation:
-    """What a user may ask of a preparation; all of it is written into the manifest.
-
-    format: one of `formats.FORMATS`.
-    read: how files become images.
-    size: the spatial shape of the store; None: the images' own, if they have one.
-    fit: how images get that shape; None: `stretch` for pictures and slices, `centre` for volumes.
-    spacing_mm: resample to this spacing first (formats that know theirs).
-    window: raw values for -1 and +1 in every image; None: the range of uint8, each other image's own range.
-    patient_regex, patient_csv, patients_from: see `patients.make_rule`.
-    n_patients: only so many patients, a prefix of the seed's permutation (0: all), so that smaller sets nest in larger.
-    heldout_patients: number or share (below 1) of patients to hold out (0: none).
-    keep_splits: whether the source's own splits are kept (if no patient is in two of them).
-    take_split: only the images of this split ("": all).
-    seed: of the permutation of patients.
-    skip_bad: leave out files that cannot be used (they are listed), instead of stopping.
-    """
-
-    format: str = "auto"
-    read: ReadOptions = dataclasses.field(default_factory=ReadOptions)
-    size: tuple[int, ...] | None = None
-    fit: Fit | None = None
-    spacing_mm: tuple[float, ...] | None = None
-    window: tuple[float, float] | None = None
-    patient_regex: str = ""
-    patient_csv: str = ""
-    patients_from: Literal["auto", "folder", "none"] = "auto"
-    n_patients: int = 0
-    heldout_patients: float = 0
-    keep_splits: bool = True
-    take_split: str = ""
-    seed: int = 0
-    skip_bad: bool = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """An input whose headers were all read. `bad` lists what cannot be used: unit name and reason."""
+    """An input whose headers were all read. `bad` lists what cannot be used: unit name and reason.
+
+    `train_patients` are those of the wanted number of patients who are not to be held out; None where all are wanted.
+    """
 
     root: Path
     reader: Reader
@@ -78,12 +48,15 @@ class Inspection:
     specs: Sequence[Spec]
     left_out: Sequence[dict[str, str]]
     bad: Sequence[tuple[str, str]]
+    train_patients: Set[str] | None = None
 
-    @property
-    def space(self) -> tuple[int, ...] | None:
-        """The one spatial shape of all images, None if they have several."""
-        shapes = {spec.space for spec in self.specs}
-        return shapes.pop() if len(shapes) == 1 else None
+    def spaces(self, spacing_mm: tuple[float, ...] | None) -> list[tuple[int, ...]]:
+        """Return the spatial shapes of the images once they have this spacing (None: as they are), usual ones first."""
+        shapes = Counter(
+            spaced_size(spec.space, spec.spacing_mm, spacing_mm) if spacing_mm and spec.spacing_mm else spec.space
+            for spec in self.specs
+        )
+        return [shape for shape, _ in shapes.most_common()]
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -108,25 +81,47 @@ def inspect(root: Path, how: Preparation, *, workers: int, title: str = "look at
     Raises:
       UserError: there is nothing to read, bad files are found and not to be skipped, or the images do not go together.
     """
+    how.patient_rule()  # what is wrong with it is better told now than after hours of reading
     reader = open_reader(root, how.format, how.read)
     scan = reader.scan()
     units = [unit for unit in scan.units if how.take_split in ("", unit.split) or not unit.split]
-    units = _chosen_patients(units, how)
+    if not units:
+        splits = ", ".join(sorted({unit.split for unit in scan.units}))
+        raise UserError(f"{root} has no split {how.take_split!r}; its images are in {splits}.")
+    units, train_patients = chosen_patients(units, how)
+
+    def probe(unit: Unit) -> Spec:
+        spec = reader.probe(unit)
+        if how.spacing_mm is not None and spec.spacing_mm is None:
+            raise BadFile("does not say its spacing, which --spacing_mm needs")
+        return spec
+
     specs, good, bad = [], [], []
     with _bar(title, len(units), "file") as bar:
-        for unit, spec in _in_order(lambda unit: _tried(reader.probe, unit), units, workers):
-            bar.update()
-            if isinstance(spec, BadFile):
-                bad.append((unit.name, str(spec)))
-            else:
-                good.append(unit)
-                specs.append(spec)
+        # Many at a time: a header takes less time than handing it to a thread.
+        some = [units[i : i + _HEADERS] for i in range(0, len(units), _HEADERS)]
+        for chunk, probed in _in_order(lambda chunk: [_tried(probe, unit) for unit in chunk], some, workers):
+            bar.update(len(chunk))
+            for unit, spec in zip(chunk, probed, strict=True):
+                if isinstance(spec, BadFile):
+                    bad.append((unit.name, str(spec)))
+                else:
+                    good.append(unit)
+                    specs.append(spec)
     if bad and not how.skip_bad:
         raise UserError(_bad_files_text(root, bad))
     if not good:
-        raise UserError(f"{root}: none of the {len(units)} files can be used; the first: {bad[0][0]}: {bad[0][1]}.")
+        raise UserError(_no_good_file_text(root, bad))
     _check_kinds(root, good, specs)
-    return Inspection(root=root, reader=reader, units=good, specs=specs, left_out=scan.left_out, bad=bad)
+    return Inspection(
+        root=root,
+        reader=reader,
+        units=good,
+        specs=specs,
+        left_out=scan.left_out,
+        bad=bad,
+        train_patients=train_patients,
+    )
 
 
 def build(found: Inspection, out: Path, how: Preparation, *, workers: int, title: str = "prepare") -> Store:
@@ -139,9 +134,8 @@ def build(found: Inspection, out: Path, how: Preparation, *, workers: int, title
     fitted = how.fit or ("centre" if found.is_volume else "stretch")
     dtype = found.dtype
     item_bytes = int(np.prod(size)) * len(found.channels) * dtype.itemsize
-    _check_room(out, item_bytes * sum(spec.count or 0 for spec in found.specs))
-    asked = dataclasses.asdict(dataclasses.replace(how, skip_bad=False))
-    settings = [asked, size, fitted, [_stamp(unit) for unit in found.units]]
+    _check_room(out, item_bytes * _count(found, how))
+    settings = [how.decides_images, size, fitted, [stamp(unit) for unit in found.units]]
     specs = dict(zip((unit.name for unit in found.units), found.specs, strict=True))
     bad = list(found.bad)
 
@@ -164,27 +158,39 @@ def build(found: Inspection, out: Path, how: Preparation, *, workers: int, title
         if bad and not how.skip_bad:
             raise UserError(_bad_files_text(found.root, bad))
         if not writer.items:
-            asked = f" in split {how.take_split!r}" if how.take_split else ""
-            raise UserError(f"{found.root} gives no image{asked}.")
-        items, patient_ids = _with_patients(writer.items, found, how)
-        items, notes = _with_splits(items, how)
-        manifest = _manifest(found, how, size, fitted)
-        left_out = (*found.left_out, *({"source": name, "reason": reason} for name, reason in bad))
-        return writer.finish(
-            dataclasses.replace(manifest, patient_ids=patient_ids, left_out=left_out, notes=notes), items
+            raise UserError(_no_good_file_text(found.root, bad) if bad else _no_image_text(found.root, how))
+        items, patient_ids = with_patients(writer.items, how, getattr(found.reader, "patient_ids", ""))
+        items, notes = with_splits(items, how, found.train_patients)
+        if writer.imageless and not how.take_split:
+            notes += (f"{len(writer.imageless)} files gave no image (the first: {writer.imageless[0]})",)
+        manifest = dataclasses.replace(
+            _manifest(found, how, size, fitted),
+            patient_ids=patient_ids,
+            left_out=(*found.left_out, *({"source": name, "reason": reason} for name, reason in bad)),
+            notes=notes,
         )
+        return writer.finish(manifest, items)
+
+
+def stamp(unit: Unit) -> list[Any]:
+    """Return what must be unchanged for a unit to give the same images, and to be known by the same words."""
+    stats = [file.stat() for file in unit.files]
+    about = [unit.patient, unit.split, unit.label, unit.rows, unit.key]
+    return [unit.name, about, [[stat.st_size, stat.st_mtime_ns] for stat in stats]]
 
 
 def _target_size(found: Inspection, how: Preparation) -> tuple[int, ...]:
-    size = how.size or found.space
     axes = len(found.specs[0].axes)
+    size = how.size
     if size is None:
-        examples = Counter(spec.space for spec in found.specs)
-        some = ", ".join("x".join(map(str, shape)) for shape, _ in examples.most_common(3))
-        raise UserError(
-            f"{found.root}: the images have {len(examples)} different sizes ({some}, …); "
-            f"say which they shall get, for example --size={','.join(['64'] * axes)}."
-        )
+        spaces = found.spaces(how.spacing_mm)
+        if len(spaces) > 1:
+            some = ", ".join("x".join(map(str, space)) for space in spaces[:3]) + (", …" if len(spaces) > 3 else "")
+            raise UserError(
+                f"{found.root}: the images have {len(spaces)} different sizes ({some}); "
+                f"say which they shall get, for example --size={','.join(['64'] * axes)}."
+            )
+        size = spaces[0]
     if len(size) != axes:
         raise UserError(
             f"--size has {len(size)} numbers, but the images of {found.root} have {axes} spatial axes "
@@ -197,12 +203,17 @@ def _fitted(
     unit: Unit, image: Image, spec: Spec, how: Preparation, size: tuple[int, ...], fitted: Fit, dtype: np.dtype
 ) -> NewItem:
     raw = image.image
-    if how.spacing_mm is not None:
-        if spec.spacing_mm is None:
-            raise BadFile("the file does not say its spacing, which --spacing_mm needs")
+    if raw.ndim != len(spec.axes) + 1 or raw.shape[-1] != len(spec.channels) or not np.can_cast(raw.dtype, dtype):
+        raise BadFile(
+            f"holds an image of shape {raw.shape} and type {raw.dtype}; its header said {spec.space}, "
+            f"{len(spec.channels)} channel(s), {spec.dtype}"
+        )
+    if how.spacing_mm is not None and spec.spacing_mm is not None:
         raw = resize(raw, spaced_size(raw.shape[:-1], spec.spacing_mm, how.spacing_mm), spec.label_channels)
+    final = np.ascontiguousarray(fit(raw, size, fitted, spec.label_channels), dtype)
     return NewItem(
-        image=fit(raw, size, fitted, spec.label_channels).astype(dtype, copy=False),
+        image=final,
+        sha256=array_digest(final),  # here, on the worker's thread: the writer is alone
         source=image.source or unit.name + image.suffix,
         patient=image.patient or unit.patient,
         slice=image.slice,
@@ -210,52 +221,6 @@ def _fitted(
         label=image.label or unit.label,
         value_range=how.window or image.value_range,
     )
-
-
-def _with_patients(items: Sequence[Item], found: Inspection, how: Preparation) -> tuple[list[Item], str]:
-    """Give every item its patient, and say where the ids come from."""
-    rule = _rule(how).fit([item.source for item in items], [item.patient for item in items])
-    named = [dataclasses.replace(item, patient=rule.patient(item.source, item.patient)) for item in items]
-    earlier = getattr(found.reader, "patient_ids", "")
-    return named, earlier if rule.kind == "format" and earlier else rule.kind
-
-
-def _rule(how: Preparation) -> PatientRule:
-    table = Path(how.patient_csv) if how.patient_csv else None
-    return make_rule(regex=how.patient_regex, csv_path=table, how=how.patients_from)
-
-
-def _with_splits(items: list[Item], how: Preparation) -> tuple[list[Item], tuple[str, ...]]:
-    """Assign splits by patient; the source's own splits are kept only if they are, too. Also return notes."""
-    if how.heldout_patients:
-        patients = [item.patient or item.source for item in items]  # an unknown patient is one of its own
-        away = last_patients(patients, how.heldout_patients, how.seed)
-        return [
-            dataclasses.replace(item, split="heldout" if patient in away else "train")
-            for item, patient in zip(items, patients, strict=True)
-        ], ()
-    without = [dataclasses.replace(item, split="") for item in items]
-    if not how.keep_splits:
-        return without, ()
-    torn = torn_patients((item.patient, item.split) for item in items)
-    if torn:
-        return without, (
-            f"the source's own splits put {len(torn)} patients into more than one (the first: {torn[0]}), so no split "
-            "is kept; hold patients out with --heldout_patients",
-        )
-    return items, ()
-
-
-def _chosen_patients(units: Sequence[Unit], how: Preparation) -> Sequence[Unit]:
-    """Keep the units of the first `n_patients` patients of the seed's permutation."""
-    if not how.n_patients:
-        return units
-    if any(unit.rows for unit in units):
-        raise UserError("--patients needs one file or folder a patient; array files and stores are prepared whole.")
-    rule = _rule(how).fit([unit.name for unit in units], [unit.patient for unit in units])
-    patients = [rule.patient(unit.name, unit.patient) or unit.name for unit in units]
-    chosen = first_patients(patients, how.n_patients, how.seed)
-    return [unit for unit, patient in zip(units, patients, strict=True) if patient in chosen]
 
 
 def _check_kinds(root: Path, units: Sequence[Unit], specs: Sequence[Spec]) -> None:
@@ -274,7 +239,7 @@ def _check_kinds(root: Path, units: Sequence[Unit], specs: Sequence[Spec]) -> No
 def _manifest(found: Inspection, how: Preparation, size: tuple[int, ...], fitted: Fit) -> Manifest:
     spec = found.specs[0]
     spacings = {spec.spacing_mm for spec in found.specs}
-    untouched = found.space == size or fitted == "centre"
+    untouched = fitted == "centre" or found.spaces(how.spacing_mm) == [size]
     spacing = how.spacing_mm or (spacings.pop() if len(spacings) == 1 else None)
     return Manifest(
         axes=spec.axes,
@@ -295,21 +260,37 @@ def _bad_files_text(root: Path, bad: Sequence[tuple[str, str]]) -> str:
     )
 
 
-def _stamp(unit: Unit) -> list[Any]:
-    """What must be unchanged for an interrupted preparation to be continued."""
-    stats = [file.stat() for file in unit.files]
-    return [unit.name, [[stat.st_size, stat.st_mtime_ns] for stat in stats]]
+def _no_good_file_text(root: Path, bad: Sequence[tuple[str, str]]) -> str:
+    name, reason = bad[0]
+    return f"{root}: none of the {len(bad)} files can be used; the first: {name}: {reason}."
+
+
+def _no_image_text(root: Path, how: Preparation) -> str:
+    if how.take_split:
+        return f"{root} has no image in the split {how.take_split!r}; leave it away to take all, or name another."
+    return f"{root} gives no image (of BraTS: no slice is bright enough); check the files, or lower --min_bright."
+
+
+def _count(found: Inspection, how: Preparation) -> int:
+    """Return how many images there are at least, as far as headers tell."""
+    known = [spec for unit, spec in zip(found.units, found.specs, strict=True) if unit.split or not how.take_split]
+    return sum(spec.count or 0 for spec in known)
 
 
 def _check_room(out: Path, size_bytes: int) -> None:
     """Refuse early what the disk certainly cannot hold."""
     place = next(folder for folder in out.absolute().parents if folder.exists())
-    free = shutil.disk_usage(place).free
+    begun = Path(f"{out}.partial", "images.npy")
+    free = shutil.disk_usage(place).free + (os.path.getsize(begun) if begun.exists() else 0)
     if size_bytes > free:
         raise UserError(
-            f"the store would take {size_bytes / 2**30:.1f} GiB, but the disk of {place} has {free / 2**30:.1f} GiB "
-            "free; make room, choose another --out or a smaller --size."
+            f"the store would take {_in_units(size_bytes)}, but the disk of {place} has {_in_units(free)} free; "
+            "make room, choose another --out or a smaller --size."
         )
+
+
+def _in_units(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.1f} GiB" if size_bytes >= 2**30 else f"{size_bytes / 2**20:.2f} MiB"
 
 
 def _tried(work: Callable[[_In], _Out], given: _In) -> _Out | BadFile:

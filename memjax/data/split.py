@@ -1,22 +1,21 @@
 """Who is training and who is held out: always whole patients, from one permutation.
 
 The training-size ladder of Akbar et al. (23, 46, 92, 184, 313, 369 subjects) is a chain of prefixes of one permutation
-of all subjects, so that a larger training set contains every smaller one; held-out subjects are its end.
+of all subjects, so that a larger training set contains every smaller one; held-out subjects are its end, the same for
+every size.
 """
 
-import random
 from collections.abc import Iterable
 
+from memjax.digest import settings_digest
 from memjax.errors import UserError
 
 BRATS_LADDER = (23, 46, 92, 184, 313, 369)
 
 
 def permutation(patients: Iterable[str], seed: int) -> list[str]:
-    """Return the distinct patients in the order that all subsets of this seed are prefixes of."""
-    order = sorted(set(patients))
-    random.Random(seed).shuffle(order)
-    return order
+    """Return the distinct patients in the seed's order; any part of them keeps the order it has in the whole."""
+    return sorted(set(patients), key=lambda patient: settings_digest([seed, patient]))
 
 
 def first_patients(patients: Iterable[str], count: int, seed: int) -> set[str]:
@@ -45,3 +44,20 @@ def last_patients(patients: Iterable[str], heldout: float, seed: int) -> set[str
             f"holds {count} out; both need at least one."
         )
     return set(order[-count:])
+
+
+def first_and_last(patients: Iterable[str], count: int, heldout: float, seed: int) -> tuple[set[str], set[str]]:
+    """Return the first `count` patients, to train on, and the last ones, held out as in `last_patients` (0: none).
+
+    Raises:
+      UserError: there are fewer patients than both ask for.
+    """
+    everyone = set(patients)
+    first = first_patients(everyone, count, seed)
+    last = last_patients(everyone, heldout, seed) if heldout else set()
+    if first & last:
+        raise UserError(
+            f"--patients={count} and --heldout_patients={heldout:g} ask for {count + len(last)} patients, "
+            f"but there are {len(everyone)}."
+        )
+    return first, last

@@ -6,17 +6,18 @@
 
 A store is written into `STORE.partial` and renamed when whole, so a name without `.partial` is always complete. The
 writer appends unit by unit (a unit is whatever its caller reads in one go) and journals each, so that a killed
-writer, opened again with the same settings, goes on after its last whole unit.
+writer, opened again with the same settings, goes on after its last whole unit. One process at a time holds the folder.
 """
 
 import dataclasses
 import errno
+import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ import numpy as np
 
 from memjax import __version__
 from memjax.data.manifest import (
+    FORMAT,
     Item,
     Manifest,
     check_items,
@@ -40,7 +42,8 @@ from memjax.digest import array_digest, settings_digest
 from memjax.errors import UserError
 
 _HEADER_BYTES = 256  # room for the .npy header of any n, so that n can be written last
-_SYNC_S = 2.0  # at most this much work is lost to a power cut; a killed process loses none
+_SYNC_S = 2.0  # at most this much work is lost to a power cut or a kill
+_FILES = ("key", "images.npy", "journal.jsonl", "items.csv", "manifest.json")
 
 
 class Store:
@@ -67,9 +70,6 @@ class Store:
             raise UserError(
                 f"{path}: manifest.json says {manifest.n} images, items.csv has {len(items)}; prepare it again."
             )
-        check_items(items)
-        if content_digest(manifest, items) != manifest.digest:
-            raise UserError(f"{path}: items.csv does not fit the digest in manifest.json; prepare the store again.")
         store = cls(path, manifest, items)
         shape = (manifest.n, *manifest.shape)
         if store.images.shape != shape or store.images.dtype != manifest.dtype:
@@ -87,7 +87,7 @@ class Store:
         """All images, memory-mapped: [n, *space, channels], raw values. For passes over all of them use `block`."""
         path = self.path / "images.npy"
         try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
+            return np.lib.format.open_memmap(path, mode="r")  # refuses pickled objects, and what is no .npy
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read ({error}); prepare the store again.") from None
 
@@ -134,13 +134,21 @@ class Store:
 
 
 def is_store(path: Path) -> bool:
-    """Say whether a path is meant to be an image store (its manifest may still be found damaged when opened)."""
-    return (path / "manifest.json").is_file() and (path / "items.csv").is_file()
+    """Say whether a folder is meant to be an image store, even one that lost a file; opening it tells what is wrong.
+
+    Other programs write a `manifest.json`, too.
+    """
+    if (path / "items.csv").is_file() and (path / "images.npy").is_file():
+        return True
+    try:
+        return f'"format": "{FORMAT}"' in (path / "manifest.json").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NewItem:
-    """One image on its way into a store; what the writer can compute itself (id, digest, range) is not asked."""
+    """One image on its way into a store; `sha256` (its `array_digest`) and `value_range` are computed if not given."""
 
     image: np.ndarray
     source: str
@@ -149,13 +157,20 @@ class NewItem:
     split: str = ""
     label: str = ""
     value_range: tuple[float, float] | None = None
+    sha256: str = ""
 
 
 class StoreWriter:
     """Write a store unit by unit; `with StoreWriter(...) as writer:` then `add` each unit, then `finish`.
 
-    `settings` is everything that decides the content. A `.partial` left by an interrupted writer with the same settings
-    is continued: `done` names the units already in it. With other settings it is begun anew.
+    `settings` is everything that decides the images. A `.partial` left by an interrupted writer with the same settings
+    is continued. With other settings it is begun anew.
+
+    `done` names the units already in it (and why one was left out, else ""), `imageless` those that gave no image, and
+    `items` are the rows so far.
+
+    Raises:
+      UserError: the place is taken, another process is writing there, or the disk is full.
     """
 
     def __init__(self, path: Path, *, shape: tuple[int, ...], dtype: str, settings: Any):
@@ -164,6 +179,7 @@ class StoreWriter:
         self.dtype = np.dtype(dtype)
         self.folder = path.with_name(path.name + ".partial")
         self.done: dict[str, str] = {}
+        self.imageless: list[str] = []
         self.items: list[Item] = []
         self._key = settings_digest([settings, shape, self.dtype.str, __version__])
         self._item_bytes = int(np.prod(shape)) * self.dtype.itemsize
@@ -171,33 +187,32 @@ class StoreWriter:
         self._synced = time.monotonic()
 
     def __enter__(self) -> "StoreWriter":
-        if self.path.exists():
-            raise UserError(f"{self.path} exists already; remove it or choose another --out.")
-        if not self._resume():
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-            (self.folder / "key").write_text(self._key, encoding="ascii")
-            (self.folder / "images.npy").write_bytes(b"\0" * _HEADER_BYTES)
-        self._images = (self.folder / "images.npy").open("r+b")
-        self._images.truncate(_HEADER_BYTES + len(self.items) * self._item_bytes)
-        self._images.seek(0, os.SEEK_END)
-        self._journal = (self.folder / "journal.jsonl").open("a", encoding="utf-8")
+        with ExitStack() as files:
+            self._take_folder(files)
+            if not self._resume():
+                self._begin()
+            self._images = files.enter_context((self.folder / "images.npy").open("r+b"))
+            self._images.truncate(_HEADER_BYTES + len(self.items) * self._item_bytes)
+            self._images.seek(0, os.SEEK_END)
+            self._journal = files.enter_context((self.folder / "journal.jsonl").open("a", encoding="ascii"))
+            self._files = files.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None or not _is_disk_full(error):
-                self._flush()
-        finally:
-            self._images.close()
-            self._journal.close()
-        if kind is not None and _is_disk_full(error):
+            with self._files:
+                self._flush()  # whatever happened: what is whole is kept
+        except OSError as problem:
+            error = error or problem
+        if _is_disk_full(error):
             raise UserError(
-                f"the disk of {self.path.parent} is full after {len(self.items)} images; "
+                f"the disk of {self.path.absolute().parent} is full after {len(self.items)} images; "
                 "make room and run the same command again: it goes on from there."
             ) from None
+        if error is not None and kind is None:
+            raise error
 
     def add(self, unit: str, images: Sequence[NewItem], *, left_out: str = "") -> None:
         """Append one unit's images; or note why it has none."""
@@ -215,13 +230,14 @@ class StoreWriter:
                 label=new.label,
                 low=low,
                 high=high,
-                sha256=array_digest(new.image),
+                sha256=new.sha256 or array_digest(new.image),
             )
             self._images.write(np.ascontiguousarray(new.image).data)
             self.items.append(item)
-            rows.append(dataclasses.asdict(item))
-        self.done[unit] = left_out
-        self._pending.append(json.dumps({"unit": unit, "left_out": left_out, "items": rows}))
+            rows.append(item)
+        self._note_done(unit, rows, left_out)
+        told = {"unit": unit, "left_out": left_out, "items": [vars(item) for item in rows]}
+        self._pending.append(json.dumps(told) + "\n")
         if time.monotonic() - self._synced > _SYNC_S:
             self._flush()
 
@@ -245,6 +261,9 @@ class StoreWriter:
         os.fsync(self._images.fileno())
         write_items(self.folder, items)
         write_manifest(self.folder, manifest)
+        for name in ("items.csv", "manifest.json"):
+            with (self.folder / name).open("r+b") as file:
+                os.fsync(file.fileno())
         for name in ("key", "journal.jsonl"):
             (self.folder / name).unlink()
         self.folder.rename(self.path)
@@ -256,33 +275,80 @@ class StoreWriter:
         if not self._pending:
             return
         os.fsync(self._images.fileno())
-        self._journal.write("".join(line + "\n" for line in self._pending))
+        self._journal.write("".join(self._pending))
         self._journal.flush()
         self._pending.clear()
         self._synced = time.monotonic()
 
+    def _take_folder(self, files: ExitStack) -> None:
+        """Make the folder, and hold it as long as `files` is open: two writers at once would mix their images."""
+        if os.path.lexists(self.path):
+            raise UserError(f"{self.path} exists already; remove it or choose another --out.")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UserError(f"{error.filename} is no folder, so {self.path} cannot be made; choose another.") from None
+        handle = os.open(self.folder, os.O_RDONLY)
+        files.callback(os.close, handle)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is writing {self.folder}; let it end, or choose another --out.") from None
+        except OSError:
+            return  # a file system without locks
+
+    def _begin(self) -> None:
+        """Empty the folder of an older writer's files (of nothing else) and lay out our own."""
+        strangers = sorted(path.name for path in self.folder.iterdir() if path.name not in _FILES)
+        if strangers:
+            raise UserError(
+                f"{self.folder} holds {strangers[0]!r}, which no unfinished store has; move it away or choose another "
+                "--out."
+            )
+        for name in _FILES:
+            (self.folder / name).unlink(missing_ok=True)
+        (self.folder / "images.npy").write_bytes(b"\0" * _HEADER_BYTES)
+        (self.folder / "key").write_text(self._key, encoding="ascii")
+
     def _resume(self) -> bool:
         """Take up the units of an earlier writer; False if there is none, or it had other settings."""
+        journal = self.folder / "journal.jsonl"
         try:
             if (self.folder / "key").read_text(encoding="ascii") != self._key:
                 return False
-            lines = (self.folder / "journal.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+            lines = journal.read_bytes().splitlines(keepends=True)
             size = (self.folder / "images.npy").stat().st_size
         except (OSError, ValueError):
             return False
-        whole = []
+        whole = 0
         for line in lines:
-            if not line.endswith("\n"):
+            entry = _journal_entry(line)
+            if entry is None:
                 break
-            unit = json.loads(line)
-            rows = [Item(**row) for row in unit["items"]]
+            unit, left_out, rows = entry
             if _HEADER_BYTES + (len(self.items) + len(rows)) * self._item_bytes > size:
                 break
             self.items += rows
-            self.done[unit["unit"]] = unit["left_out"]
-            whole.append(line)
-        (self.folder / "journal.jsonl").write_text("".join(whole), encoding="utf-8")
+            self._note_done(unit, rows, left_out)
+            whole += len(line)
+        os.truncate(journal, whole)
         return True
+
+    def _note_done(self, unit: str, rows: Sequence[Item], left_out: str) -> None:
+        self.done[unit] = left_out
+        if not rows and not left_out:
+            self.imageless.append(unit)
+
+
+def _journal_entry(line: bytes) -> tuple[str, str, list[Item]] | None:
+    """Read a line of the journal (unit, why it was left out, rows); None if it was cut off or damaged."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        entry = json.loads(line)
+        return entry["unit"], entry["left_out"], [Item(**row) for row in entry["items"]]
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _npy_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:

@@ -1,13 +1,16 @@
 """Several inputs to be compared: image stores as they are, raw folders prepared to the same shape and colour."""
 
 import dataclasses
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from memjax.data.formats import guess_format
-from memjax.data.prepare import Inspection, Preparation, build, inspect
-from memjax.data.store import Store
-from memjax.digest import settings_digest
+from memjax import __version__
+from memjax.data.manifest import read_manifest
+from memjax.data.preparation import Preparation
+from memjax.data.prepare import Inspection, build, inspect, stamp
+from memjax.data.store import Store, is_store
+from memjax.digest import file_digest, settings_digest
 from memjax.errors import UserError
 
 
@@ -36,18 +39,15 @@ def stores_together(inputs: Mapping[str, Input], how: Preparation, cache: Path, 
       UserError: one input is given twice, no common shape can be told, or an input cannot be prepared.
     """
     _check_distinct(inputs)
-    stores = {role: Store.open(given.path) for role, given in inputs.items() if _is_ready(given, how)}
-    for store in stores.values():
-        store.verify(workers)
+    stores = {role: _whole_store(given.path, workers) for role, given in inputs.items() if _is_ready(given, how)}
     raw = {role: given for role, given in inputs.items() if role not in stores}
     found = {role: _inspected(role, given, how, workers) for role, given in raw.items()}
-    wanted = {store.manifest.channels for store in stores.values()} | {one.channels for one in found.values()}
-    if how.read.colour == "auto" and len(wanted) > 1:
+    if how.read.colour == "auto" and _need_colour(stores, found):
         how = dataclasses.replace(how, read=dataclasses.replace(how.read, colour="rgb"))
         found = {role: _inspected(role, given, how, workers) for role, given in raw.items()}
-    how = dataclasses.replace(how, size=how.size or _common_size(stores, found))
+    how = dataclasses.replace(how, size=how.size or _common_size(stores, found, how))
     for role, given in raw.items():
-        stores[role] = _prepared(role, found[role], dataclasses.replace(how, take_split=given.split), cache, workers)
+        stores[role] = _prepared(role, found[role], _for_role(role, given, how), cache, workers)
     return {role: stores[role] for role in inputs}
 
 
@@ -65,33 +65,58 @@ def _check_distinct(inputs: Mapping[str, Input]) -> None:
 
 def _is_ready(given: Input, how: Preparation) -> bool:
     """Say whether an input is a store that can be used as it is."""
-    if given.split or not given.path.exists() or guess_format(given.path) != "store":
+    if given.split or not is_store(given.path):
         return False
-    return how.size is None or Store.open(given.path).manifest.shape[:-1] == how.size
+    return how.size is None or read_manifest(given.path).shape[:-1] == how.size
+
+
+def _whole_store(path: Path, workers: int) -> Store:
+    store = Store.open(path)
+    store.verify(workers)
+    return store
 
 
 def _inspected(role: str, given: Input, how: Preparation, workers: int) -> Inspection:
-    one = dataclasses.replace(how, take_split=given.split)
-    return inspect(given.path, one, workers=workers, title=f"look at {role}")
+    return inspect(given.path, _for_role(role, given, how), workers=workers, title=f"look at {role}")
 
 
-def _common_size(stores: Mapping[str, Store], found: Mapping[str, Inspection]) -> tuple[int, ...] | None:
-    """Return the shape to prepare to; None if every input has its own already (and keeps it)."""
+def _for_role(role: str, given: Input, how: Preparation) -> Preparation:
+    """Adapt the user's wishes to one input: stores are stores, and synthetic images show nobody in particular."""
+    how = dataclasses.replace(how, take_split=given.split, format="store" if is_store(given.path) else how.format)
+    if role == "synthetic":
+        how = dataclasses.replace(how, patient_regex="", patient_csv="", patients_from="none")
+    return how
+
+
+def _need_colour(stores: Mapping[str, Store], found: Mapping[str, Inspection]) -> bool:
+    """Say whether grey pictures must become coloured ones; finished stores cannot."""
+    prepared = {len(store.manifest.channels) for store in stores.values()}
+    return prepared <= {3} and prepared | {len(one.channels) for one in found.values()} == {1, 3}
+
+
+def _common_size(
+    stores: Mapping[str, Store], found: Mapping[str, Inspection], how: Preparation
+) -> tuple[int, ...] | None:
+    """Return the shape to prepare to; None if no input says one, so that each must have its own."""
     for role in ("synthetic", "train", "heldout"):
         if role in stores:
             return stores[role].manifest.shape[:-1]
     for role in ("synthetic", "train"):
-        if role in found and found[role].space is not None:
-            return found[role].space
+        spaces = found[role].spaces(how.spacing_mm) if role in found else []
+        if len(spaces) == 1:
+            return spaces[0]
     return None
 
 
 def _prepared(role: str, found: Inspection, how: Preparation, cache: Path, workers: int) -> Store:
-    stamps = [(unit.name, [(f.stat().st_size, f.stat().st_mtime_ns) for f in unit.files]) for unit in found.units]
-    key = settings_digest([str(found.root.resolve()), dataclasses.asdict(how), stamps])
+    """Return the store of an inspected input from the cache, made now if it is not there or not whole."""
+    table = file_digest(Path(how.patient_csv)) if how.patient_csv else ""
+    stamps = [stamp(unit) for unit in found.units]
+    key = settings_digest([__version__, str(found.root.resolve()), dataclasses.asdict(how), table, stamps])
     out = cache / f"{role}-{key[:16]}"
     if out.exists():
-        store = Store.open(out)
-        store.verify(workers)
-        return store
+        try:
+            return _whole_store(out, workers)
+        except UserError:
+            shutil.rmtree(out)
     return build(found, out, how, workers=workers, title=f"prepare {role}")

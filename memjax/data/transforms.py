@@ -80,21 +80,17 @@ def _resize_axis(image: np.ndarray, axis: int, length: int) -> np.ndarray:
 
 def crop_or_pad(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Cut or fill up each spatial axis around the centre, filling up with each channel's background."""
-    widths, cuts = [], []
-    for length, wanted in zip(image.shape[:-1], size, strict=True):
-        missing = max(0, wanted - length)
-        widths.append((missing // 2, missing - missing // 2))
-        start = max(0, length - wanted) // 2
-        cuts.append(slice(start, start + min(length, wanted)))
     if image.shape[:-1] == size:
         return image
-    empty = background(image)
-    image = image[tuple(cuts)]
-    filled = np.empty((*size, image.shape[-1]), image.dtype)
-    filled[...] = empty
-    inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, image.shape[:-1], strict=True))
-    filled[inside] = image
-    return filled
+    source, target = [], []
+    for length, wanted in zip(image.shape[:-1], size, strict=True):
+        kept, cut, filled = min(length, wanted), max(0, length - wanted) // 2, max(0, wanted - length) // 2
+        source.append(slice(cut, cut + kept))
+        target.append(slice(filled, filled + kept))
+    result = np.empty((*size, image.shape[-1]), image.dtype)
+    result[...] = background(image)
+    result[tuple(target)] = image[tuple(source)]
+    return result
 
 
 def background(image: np.ndarray) -> np.ndarray:
