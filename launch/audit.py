@@ -157,13 +157,11 @@ def _criterion() -> "Criterion":
 
 
 def _tell(findings: "Findings", out: Path) -> None:
-    decision = findings.decision
-    copies, images = int(decision.n_copies.value), len(findings.synthetic.store)
-    verdict = "no copies found" if decision.is_clean else "copies found"
-    boot.say(
-        f"{verdict}: {copies} of {images} synthetic images are called copies (score above {decision.threshold:.4f}); "
-        f"{len(decision.patients_memorized)} training patients shown; see {out / 'report.html'}"
-    )
+    from memjax.audit.words import verdict_sentence
+
+    verdict = "no copies found" if findings.decision.is_clean else "copies found"
+    boot.say(f"{verdict}: {verdict_sentence(findings)} Threshold {findings.decision.threshold:.4f}.")
+    boot.say(f"the report: {out / 'report.html'}")
     if findings.leaks:
         boot.say(f"first: {len(findings.leaks)} images or patients are in more than one of the folders; see the report")
     for warning in findings.warnings:

@@ -111,7 +111,7 @@ def audited(tmp_path_factory):
 def test_an_audit_finds_the_copies_and_exits_with_3(audited):
     place, _, run = audited
     assert run.status == 3
-    assert run.said.startswith("copies found: 4 of 12 synthetic images are called copies")
+    assert run.said.startswith("copies found: 4 of 12 synthetic images reproduce training images")
     assert str(place / "out" / "report.html") in run.said
     found = json.loads((place / "out" / "report.json").read_text(encoding="ascii"))
     assert (found["n_train"], found["n_synthetic"], found["n_heldout"]) == (30, 12, 24)
