@@ -29,7 +29,7 @@ from memjax.audit.topk import Hits
 from memjax.mesh import QUERY
 from memjax.orientation import Orientation
 
-_SPARE = 4  # candidates kept beyond k, so that near-ties across the last place can be settled without a second pass
+_SPARE = 2  # candidates kept beyond k, so that near-ties across the last place can be settled without a second pass
 _QUERY_BYTES = 256 << 20  # described queries held at once, over all devices
 _GALLERY_BYTES = 16 << 20  # one described gallery block: what stays in cache is read twice for the price of once
 _GALLERY_ROWS = 128  # but at least so many images, or the product starves
@@ -170,9 +170,18 @@ def _place(block: tuple[np.ndarray, ...], mesh: Mesh, spec: P) -> _Block:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _describe_queries(plan: _Plan, block: _Block, mask: Bool[Array, "..."] | None) -> _Queries:
-    vector, factor, offset, valid = describe(_chosen(plan, block.raw), block.ranges, mask, score=plan.score)
-    flat = vector.reshape(len(vector), -1) * factor[:, None]
-    return _Queries(flat, offset, jnp.where(valid, block.id, -1))
+    vector, factor, offset, ids = _described(plan, block, mask)
+    return _Queries(vector.reshape(len(vector), -1) * factor[:, None], offset, ids)
+
+
+def _described(
+    plan: _Plan, block: _Block, mask: Bool[Array, "..."] | None
+) -> tuple[Float[Array, "n *space chosen"], Float[Array, " n"], Float[Array, " n"], Int[Array, " n"]]:
+    """Describe a block; padding and images without a score get id -1 and offset -inf, which takes them out for good."""
+    raw = block.raw if plan.channels is None else block.raw[..., jnp.array(plan.channels)]
+    vector, factor, offset, valid = describe(raw, block.ranges, mask, score=plan.score)
+    counts = valid & (block.id >= 0)
+    return vector, factor, jnp.where(counts, offset, -jnp.inf), jnp.where(counts, block.id, -1)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
@@ -192,14 +201,11 @@ def _step(
 def _local_step(
     plan: _Plan, hits: Hits, queries: _Queries, block: _Block, mask: Bool[Array, "..."] | None
 ) -> tuple[Hits, Hits, Int[Array, " bins"]]:
-    vector, factor, offset, valid = describe(_chosen(plan, block.raw), block.ranges, mask, score=plan.score)
-    ids = jnp.where(valid, block.id, -1)
+    vector, factor, offset, ids = _described(plan, block, mask)
     product, code = _best_orientation(plan, queries.vector, vector, factor)
     scores = product + queries.offset[:, None] + offset
-    allowed = (queries.id[:, None] >= 0) & (ids >= 0)
     if plan.exclude_self:
-        allowed &= queries.id[:, None] != ids
-    scores = jnp.where(allowed, scores, -jnp.inf)
+        scores = jnp.where(queries.id[:, None] == ids, -jnp.inf, scores)
 
     rows = topk.merge(hits, topk.select_rows(scores, code, ids, plan.kept))
     mine = topk.select_columns(scores, code, queries.id, plan.kept)
@@ -246,7 +252,3 @@ def _histogram(plan: _Plan, scores: Float[Array, "s n"]) -> Int[Array, " bins"]:
     place = jnp.clip((scores - low) / (high - low) * plan.bins, 0, plan.bins - 1).astype(jnp.int32)
     place = jnp.where(scores == -jnp.inf, plan.bins, place)
     return jnp.zeros(plan.bins, jnp.int32).at[place.ravel()].add(1, mode="drop")
-
-
-def _chosen(plan: _Plan, raw: Shaped[Array, "n *space c"]) -> Shaped[Array, "n *space chosen"]:
-    return raw if plan.channels is None else raw[..., jnp.array(plan.channels)]

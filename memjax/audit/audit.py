@@ -208,7 +208,10 @@ def _check(sets: Sequence[ImageSet], question: Question) -> None:
             )
     for images in sets:
         if len(images.constant) == len(images.store):
-            raise UserError(f"none of the {len(images.store)} images of {images.given} has any contrast; look at them.")
+            raise UserError(
+                f"none of the {len(images.store)} images of {images.given} has any contrast, so nothing can be "
+                "compared with them; give the folder that holds the images."
+            )
         if images.role != "heldout" and len(images.store) < question.k:
             raise UserError(
                 f"--k={question.k} asks for more neighbours than {images.given} has images ({len(images.store)}); "
