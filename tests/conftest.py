@@ -1,7 +1,14 @@
-"""Eight simulated devices, set before JAX is imported, so that every sharded path runs sharded."""
+"""What every test stands on: eight simulated devices, and property tests that try the same examples everywhere."""
 
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Before JAX is imported, so that every sharded path runs sharded.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+import hypothesis
+
+# No deadline: a busy machine is no failure.
+hypothesis.settings.register_profile("same everywhere", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("same everywhere")
