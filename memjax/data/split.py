@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from memjax.digest import settings_digest
 from memjax.errors import UserError
 
-BRATS_LADDER = (23, 46, 92, 184, 313, 369)
-
 
 def permutation(patients: Iterable[str], seed: int) -> list[str]:
     """Return the distinct patients in the seed's order; any part of them keeps the order it has in the whole."""
