@@ -45,6 +45,12 @@ class Orientation:
             parts.append("flip_" + "_".join(map(str, self.flips)))
         return "_".join(parts) or "identity"
 
+    @property
+    def inverse(self) -> "Orientation":
+        """The orientation that undoes this one."""
+        back = tuple(self.axes.index(axis) for axis in range(len(self.axes)))
+        return Orientation(back, tuple(place for place, axis in enumerate(back) if axis in self.flips))
+
     def apply(self, image: Array, *, leading: int = 0) -> Array:
         """Turn an image [*leading, *space, *trailing] (numpy or JAX); `leading` axes come before the spatial ones."""
         ndim = image.ndim  # type: ignore[attr-defined]
