@@ -17,6 +17,8 @@ from memjax.errors import UserError
 from memjax.orientation import SYMMETRIES
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
     from memjax.audit.audit import Question
     from memjax.audit.decide import Criterion
     from memjax.audit.findings import Findings, Role
@@ -51,6 +53,12 @@ _CACHE = flags.DEFINE_string(
     "cache", None, "Where prepared folders and finished searches are kept; default: OUT/cache."
 )
 _DEVICES = flags.DEFINE_integer("devices", None, "How many devices to use; default: all.", lower_bound=1)
+_PLAN = flags.DEFINE_enum(
+    "plan",
+    "auto",
+    ["auto", "product", "symmetric"],
+    "How pairs are compared: orientations one by one, all at once, or what costs less; the findings are the same.",
+)
 _FAIL = flags.DEFINE_bool("fail_on_copies", True, "Exit with status 3 if copies are found.")
 
 COPIES_FOUND = 3
@@ -73,22 +81,34 @@ def main() -> int:
     boot.use_compilation_cache(cache / "compiled")
     from memjax.audit.audit import audit
     from memjax.audit.report import write
-    from memjax.mesh import audit_mesh
 
     findings = audit(
         sets["train"],
         sets["synthetic"],
         sets.get("heldout"),
         question,
-        mesh=audit_mesh(_DEVICES.value),
+        mesh=_mesh(len(stores["synthetic"])),
         kept=cache,
         progress=boot.pairs_bar,
+        tell=boot.say,
     )
     write(out, findings, command=boot.command())
     if released:
         release(released, findings, given["synthetic"].path)
     _tell(findings, out)
     return COPIES_FOUND if _FAIL.value and not findings.decision.is_clean else 0
+
+
+def _mesh(n_synthetic: int) -> "Mesh":
+    """Return the devices to use; every one needs a synthetic image of its own."""
+    from memjax.mesh import audit_mesh
+
+    mesh = audit_mesh(_DEVICES.value, at_most=n_synthetic)
+    if mesh.size > n_synthetic:
+        raise UserError(
+            f"--devices={mesh.size} for {n_synthetic} synthetic images; give --devices={n_synthetic} or less."
+        )
+    return mesh
 
 
 def _given() -> "dict[Role, Input]":
@@ -134,6 +154,7 @@ def _question() -> "Question":
         channels=channels,
         criterion=_criterion(),
         foreground=_FOREGROUND.value,
+        plan=_PLAN.value,
     )
 
 

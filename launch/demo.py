@@ -65,7 +65,14 @@ def main() -> None:
         ImageSet(role=role, given=role, store=stores[role]) for role in ("train", "synthetic", "heldout")
     )
     findings = audit(
-        train, synthetic, heldout, Question(), mesh=audit_mesh(), kept=out / "cache", progress=boot.pairs_bar
+        train,
+        synthetic,
+        heldout,
+        Question(),
+        mesh=audit_mesh(),
+        kept=out / "cache",
+        progress=boot.pairs_bar,
+        tell=boot.say,
     )
     findings = dataclasses.replace(findings, planted=_score(findings, planted))
     write(out, findings, command=boot.command())

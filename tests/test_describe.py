@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 from small_findings import make_store
 
-from memjax.audit.describe import ArrayImages, Descriptor, constant_images, describe, foreground, pair_scores
+from memjax.audit.describe import (
+    ArrayImages,
+    Descriptor,
+    constant_images,
+    facts,
+    foreground,
+    pair_score,
+    values,
+    vectors64,
+)
 from memjax.orientation import orientations
 
 RANGES = np.tile(np.float32([0, 255]), (6, 1))
@@ -15,12 +24,17 @@ def images(seed=0, shape=(6, 5, 5, 2)):
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
 
 
+def described(raw, score, mask=None):
+    """The device's vectors [n, *space, channels], nothing outside of the mask, and what else it knows."""
+    of = facts(jnp.asarray(raw), jnp.asarray(RANGES), None if mask is None else jnp.asarray(mask), score=score)
+    vector = np.asarray(values(jnp.asarray(raw), of, score=score))
+    return vector if mask is None else np.where(mask[..., None], vector, 0), of
+
+
 def scores(x, y, score, mask=None):
     """Matrix of scores from the device's descriptions."""
-    mask = None if mask is None else jnp.asarray(mask)
-    a, b = (describe(jnp.asarray(raw), jnp.asarray(RANGES), mask, score=score) for raw in (x, y))
-    flat_a, flat_b = (v.vector.reshape(len(v.vector), -1) for v in (a, b))
-    return (flat_a * a.factor[:, None]) @ (flat_b * b.factor[:, None]).T + a.offset[:, None] + b.offset
+    (a, of_a), (b, of_b) = (described(raw, score, mask) for raw in (x, y))
+    return a.reshape(len(a), -1) @ b.reshape(len(b), -1).T + np.asarray(of_a.offset)[:, None] + np.asarray(of_b.offset)
 
 
 def test_correlation_is_pearsons():
@@ -46,14 +60,23 @@ def test_a_mask_is_leaving_the_other_pixels_out(score):
 
 
 @pytest.mark.parametrize("score", ["correlation", "msd"])
-def test_factor_and_offset_do_not_depend_on_orientation(score):
+def test_facts_do_not_depend_on_orientation(score):
+    """But for the correlation's first difference, which starts from another pixel."""
     x = images(4)
-    straight = describe(jnp.asarray(x), jnp.asarray(RANGES), None, score=score)
+    vector, straight = described(x, score)
     for turn in orientations((5, 5), "all"):
-        turned = describe(jnp.asarray(turn.apply(x, leading=1)), jnp.asarray(RANGES), None, score=score)
+        turned_vector, turned = described(turn.apply(x, leading=1), score)
         np.testing.assert_allclose(turned.factor, straight.factor, rtol=1e-6)
         np.testing.assert_allclose(turned.offset, straight.offset, rtol=1e-6)
-        np.testing.assert_allclose(turned.vector, turn.apply(straight.vector, leading=1), atol=2e-4)
+        np.testing.assert_allclose(turned_vector, turn.apply(vector, leading=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("score", ["correlation", "msd"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_images_that_are_not_finite_are_known(score, bad):
+    x = images(9).astype(np.float32)
+    x[2, 1, 1, 0] = bad
+    assert np.asarray(described(x, score)[1].finite).tolist() == [True, True, False, True, True, True]
 
 
 def test_correlation_ignores_brightness_and_contrast():
@@ -64,7 +87,9 @@ def test_correlation_ignores_brightness_and_contrast():
 def test_pair_scores_are_the_diagonal():
     x, y = images(6), images(7)
     for score in ("correlation", "msd"):
-        pairs = pair_scores(x, RANGES, y, RANGES, Descriptor(score=score))
+        descriptor = Descriptor(score=score)
+        vectors = (vectors64(raw, RANGES, descriptor) for raw in (x, y))
+        pairs = [pair_score(a, b, descriptor) for a, b in zip(*vectors, strict=True)]
         np.testing.assert_allclose(pairs, np.diag(scores(x, y, score)), atol=1e-6)
 
 
@@ -74,8 +99,7 @@ def test_constant_images_are_found_exactly():
     x[4] = 7
     x[4, 0, 0, 0] = np.nextafter(np.float32(7), np.float32(8))
     assert constant_images(ArrayImages(x, RANGES)) == [1]
-    valid = describe(jnp.asarray(x), jnp.asarray(RANGES), None, score="correlation").valid
-    assert np.asarray(valid).tolist() == [True, False, True, True, True, True]
+    assert np.asarray(described(x, "correlation")[1].valid).tolist() == [True, False, True, True, True, True]
 
 
 def test_foreground_is_what_several_images_show_and_symmetric(tmp_path):

@@ -15,7 +15,7 @@ GROUP = orientations((8, 8), "all")
 ASKED = {"digests": ("a", "b"), "descriptor": Descriptor(), "group": GROUP, "k": 3}
 
 
-def found(seed=0):
+def found(seed=0, unfinished=None):
     rng = np.random.default_rng(seed)
 
     def near(n):
@@ -27,12 +27,12 @@ def found(seed=0):
     return AllPairs(query_to_gallery=near(4), gallery_to_query=near(6), histogram=histogram)
 
 
-def never():
+def never(unfinished):
     raise AssertionError("this was searched before")
 
 
 def search(folder, run, **asked):
-    return kept_pairs(folder, search=run, **{**ASKED, **asked})
+    return kept_pairs(folder, search=lambda unfinished: run(unfinished=unfinished), **{**ASKED, **asked})
 
 
 def same(one, other):
@@ -66,15 +66,15 @@ def test_a_search_is_done_once_and_comes_back_bit_for_bit(tmp_path):
 )
 def test_another_question_is_another_search(tmp_path, other):
     search(tmp_path, found)
-    search(tmp_path, lambda: found(1), descriptor=Descriptor(mask=np.tri(8, dtype=bool)))
-    assert same(search(tmp_path, lambda: found(2), **other), found(2))
+    search(tmp_path, lambda unfinished: found(1), descriptor=Descriptor(mask=np.tri(8, dtype=bool)))
+    assert same(search(tmp_path, lambda unfinished: found(2), **other), found(2))
     assert same(search(tmp_path, never), found())
 
 
 def test_another_version_searches_again(tmp_path, monkeypatch):
     search(tmp_path, found)
     monkeypatch.setattr("memjax.audit.keep.__version__", "another")
-    assert same(search(tmp_path, lambda: found(1)), found(1))
+    assert same(search(tmp_path, lambda unfinished: found(1)), found(1))
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.99])
@@ -82,7 +82,7 @@ def test_a_file_that_is_cut_off_is_searched_again(tmp_path, share):
     search(tmp_path, found)
     (path,) = tmp_path.iterdir()
     os.truncate(path, int(path.stat().st_size * share))
-    assert same(search(tmp_path, lambda: found(1)), found(1))
+    assert same(search(tmp_path, lambda unfinished: found(1)), found(1))
     assert same(search(tmp_path, never), found(1))
 
 
@@ -94,7 +94,7 @@ def test_flipped_bits_are_found(tmp_path):
     directory = whole.index(b"PK\x01\x02")  # where names and methods are written
     for place in [*places, *range(directory, directory + 46)]:
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
-        again = search(tmp_path, lambda: found(1))
+        again = search(tmp_path, lambda unfinished: found(1))
         assert same(again, found()) or same(again, found(1))
         path.write_bytes(whole)
 
@@ -104,11 +104,11 @@ def test_another_array_file_is_searched_again(tmp_path):
     (path,) = tmp_path.iterdir()
     for arrays in ({"edges": np.zeros(3)}, {"edges": np.array([{}], object)}):
         np.savez(path, **arrays, allow_pickle=True)
-        assert same(search(tmp_path, lambda: found(1)), found(1))
+        assert same(search(tmp_path, lambda unfinished: found(1)), found(1))
 
 
 def test_an_interrupted_search_leaves_nothing(tmp_path):
-    def interrupted():
+    def interrupted(unfinished):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -111,7 +111,7 @@ def audited(tmp_path_factory):
 def test_an_audit_finds_the_copies_and_exits_with_3(audited):
     place, _, run = audited
     assert run.status == 3
-    assert run.said.startswith("copies found: 4 of 12 synthetic images reproduce training images")
+    assert "copies found: 4 of 12 synthetic images reproduce training images" in run.said
     assert str(place / "out" / "report.html") in run.said
     found = json.loads((place / "out" / "report.json").read_text(encoding="ascii"))
     assert (found["n_train"], found["n_synthetic"], found["n_heldout"]) == (30, 12, 24)
@@ -141,7 +141,7 @@ def test_a_pipeline_may_go_on_in_spite_of_copies(audited):
     place, folders, _ = audited
     run = launch("audit", *audit_flags(folders, place / "out"), "--fail_on_copies=false")
     assert run.status == 0
-    assert run.said.startswith("copies found: 4 of 12")
+    assert "copies found: 4 of 12" in run.said
 
 
 def test_an_audit_killed_after_a_search_ends_with_the_same_pairs(audited, tmp_path):
@@ -274,3 +274,22 @@ def test_launchers_use_the_cores_they_may():
 def test_paths_of_this_machine_are_in_no_launcher():
     for path in (ROOT / "launch").glob("*.py"):
         assert str(Path.home()) not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("plan", ["product", "symmetric"])
+def test_the_plan_is_told_and_changes_nothing(audited, tmp_path, plan):
+    place, folders, _ = audited
+    run = launch("audit", *audit_flags(folders, tmp_path / "out"), f"--plan={plan}")
+    assert run.status == 3
+    assert f"synthetic against train: plan {plan}: 12 x 30 images of 64 numbers, 8 orientations" in run.said
+    for mine, theirs in zip(read_pairs(tmp_path / "out"), read_pairs(place / "out"), strict=True):
+        for column in ("synthetic", "train", "rank", "orientation", "copy"):
+            assert mine[column] == theirs[column]
+        assert float(mine["score"]) == pytest.approx(float(theirs["score"]), abs=1e-6)
+
+
+def test_more_devices_than_synthetic_images_are_refused(audited, tmp_path):
+    _, folders, _ = audited
+    few = pictures(tmp_path / "few", noise(4, 5))
+    run = launch("audit", *audit_flags({**folders, "synthetic": few}, tmp_path / "out"), "--devices=8")
+    assert run.is_refusal("--devices=8 for 4 synthetic images; give --devices=4 or less")

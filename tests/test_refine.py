@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from memjax.audit.describe import ArrayImages, Descriptor
-from memjax.audit.refine import AMBIGUOUS, Candidates, refine, rounding_slack
+from memjax.audit.refine import refine, rounding_slack
+from memjax.audit.shortlist import AMBIGUOUS, Shortlist
 from memjax.orientation import orientations
 
 GROUP = orientations((6, 6), "all")
@@ -39,7 +40,7 @@ def refined(candidates, query, gallery, k):
 
 
 def given(score, ids, code):
-    return Candidates(np.float32([score]), np.int64([ids]), np.int32([code]))
+    return Shortlist(np.float32([score]), np.int64([ids]), np.int16([code]))
 
 
 def test_near_ties_are_ordered_by_their_exact_scores():

@@ -9,6 +9,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jax.sharding import Mesh
@@ -16,16 +17,19 @@ from jax.sharding import Mesh
 from memjax.audit.allpairs import AllPairs, allpairs
 from memjax.audit.decide import Criterion, decide, patient_index, summarize
 from memjax.audit.describe import Descriptor, Score, constant_images, foreground
-from memjax.audit.findings import Decision, Findings, ImageSet, Neighbours, NullSummary
+from memjax.audit.findings import Decision, Findings, Histogram, ImageSet, Neighbours, NullSummary
 from memjax.audit.keep import kept_pairs
 from memjax.audit.leaks import duplicates, find_leaks, leaked_heldout, near_identical
 from memjax.audit.null import Null, fit_null
+from memjax.audit.plan import Kind
 from memjax.errors import UserError
+from memjax.mesh import narrowed
 from memjax.orientation import Symmetry, orientations
 
 _NEIGHBOURS = 10  # kept per image for counting, whatever is listed
 _FOREGROUND_BELOW = 0.95  # part of the pixels; above it a set has no background worth leaving out
 _FEW_PATIENTS = 20
+_BINS = 400  # of the histogram of all pairs
 
 Progress = Callable[[str, int], Callable[[int], object]]  # (what, pairs in all) -> called with pairs done
 
@@ -40,6 +44,7 @@ class Question:
     channels: channels to compare; None: all.
     criterion: what is called a copy.
     foreground: also decide on the foreground alone, where the training set has a common background.
+    plan: how pairs are searched; the answer does not depend on it.
     """
 
     k: int = 3
@@ -48,6 +53,7 @@ class Question:
     channels: tuple[int, ...] | None = None
     criterion: Criterion = dataclasses.field(default_factory=Criterion)
     foreground: bool = True
+    plan: Kind | Literal["auto"] = "auto"
 
 
 def audit(
@@ -59,6 +65,7 @@ def audit(
     mesh: Mesh,
     kept: Path,
     progress: Progress = lambda what, pairs: lambda done: None,
+    tell: Callable[[str], object] = lambda text: None,
 ) -> Findings:
     """Audit a synthetic set against its training set and real held-out images.
 
@@ -70,6 +77,7 @@ def audit(
       mesh: devices.
       kept: folder for finished searches; a later call with the same images and question takes them from there.
       progress: makes a progress callback for each search.
+      tell: called with a sentence on each search's plan.
 
     Raises:
       UserError: sets that do not go together, too few images for k, or no usable reference.
@@ -82,18 +90,27 @@ def audit(
     k = max(question.k, _NEIGHBOURS)
     leaks = find_leaks(sets)
 
-    def search(query: ImageSet, gallery: ImageSet, descriptor: Descriptor, what: str) -> AllPairs:
-        def run() -> AllPairs:
-            report = progress(what, len(query.store) * len(gallery.store))
+    def search(query: ImageSet, gallery: ImageSet, descriptor: Descriptor, what: str, bins: int = 0) -> AllPairs:
+        def run(unfinished: Path) -> AllPairs:
             return allpairs(
-                query.store, gallery.store, k=k, group=group, mesh=mesh, descriptor=descriptor, progress=report
+                query.store,
+                gallery.store,
+                k=k,
+                group=group,
+                mesh=narrowed(mesh, len(query.store)),
+                descriptor=descriptor,
+                plan=question.plan,
+                bins=bins,
+                unfinished=unfinished,
+                progress=progress(what, len(query.store) * len(gallery.store)),
+                tell=lambda sentence: tell(f"{what}: {sentence}"),
             )
 
         digests = (query.store.manifest.digest, gallery.store.manifest.digest)
         return kept_pairs(kept, digests, descriptor, group, k, run)
 
     plain = Descriptor(score=question.score, channels=question.channels)
-    pairs = search(synthetic, train, plain, "synthetic against train")
+    pairs = search(synthetic, train, plain, "synthetic against train", _BINS)
     reference = heldout and search(heldout, train, plain, "held-out against train")
     control = heldout and search(synthetic, heldout, plain, "synthetic against held-out")
     if heldout and reference and question.score == "correlation":
@@ -122,7 +139,7 @@ def audit(
         heldout_to_train=reference and reference.query_to_gallery,
         train_to_heldout=reference and reference.gallery_to_query,
         synthetic_to_heldout=control and control.query_to_gallery,
-        all_pairs=pairs.histogram,
+        all_pairs=pairs.histogram or Histogram(edges=np.array([]), count=np.array([])),
         null=null,
         decision=decision,
         foreground_share=share,

@@ -8,15 +8,17 @@ and the mean squared distance of images in [-1, 1] is one up to two terms that b
 
     -msd(x, y) = (2 <x, y> - |x|^2 - |y|^2) / D.                                                                 (2)
 
-So each image becomes a vector v, a factor f and an offset o with score(x, y) = f_x f_y <v_x, v_y> + o_x + o_y. Factor
-and offset do not change when the image is flipped or turned, so an image is described once for all orientations.
-A foreground mask sets the other pixels to zero after centring on the foreground alone; it must itself be symmetric.
+So each image becomes a vector v and an offset o with score(x, y) = <v_x, v_y> + o_x + o_y. What makes v of the raw
+values is the same for every pixel and does not change when the image is flipped or turned, so an image is described
+once for all orientations, and pixels may be picked before they are converted. A foreground mask leaves the other pixels
+out, centring on the foreground alone; it must itself be symmetric.
 """
 
 import dataclasses
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
@@ -44,6 +46,14 @@ class Images(Protocol):
         """Read the images of these ids: [len(ids), *space, channels]."""
         ...
 
+    def name(self, id_: int) -> str:
+        """Say which image this is, for messages."""
+        ...
+
+    def check_unchanged(self) -> None:
+        """Raise a `UserError` if the images are no longer those that were opened."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class ArrayImages:
@@ -63,6 +73,13 @@ class ArrayImages:
         """Return the images of these ids."""
         return self.images[ids]
 
+    def name(self, id_: int) -> str:
+        """Say which image this is."""
+        return f"image {id_}"
+
+    def check_unchanged(self) -> None:
+        """Do nothing: nobody else holds the array."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Descriptor:
@@ -78,47 +95,65 @@ class Descriptor:
         return (-1.0, 1.0) if self.score == "correlation" else (-4.0, 0.0)
 
 
-class Vectors(NamedTuple):
-    """score(x, y) = f_x f_y <v_x, v_y> + o_x + o_y; `valid` is False for images that have no score (constant ones)."""
+class Facts(NamedTuple):
+    """What makes of an image's raw values its vector (`values`), and the offset of its scores.
 
-    vector: Float[Array, "n *space c"]
+    `valid` is False for images that have no score (constant ones), `finite` for those with NaN or infinity in them.
+    """
+
+    shift: Float[Array, " n"]
+    centre: Float[Array, " n"]
     factor: Float[Array, " n"]
     offset: Float[Array, " n"]
     valid: Bool[Array, " n"]
+    finite: Bool[Array, " n"]
 
 
-def describe(
+def facts(
     raw: Shaped[Array, "n *space c"],
     ranges: Float[Array, "n 2"],
     mask: Bool[Array, "..."] | None,
     *,
     score: Score,
-) -> Vectors:
-    """Describe a block of images (equations 1 and 2) in float32, inside jit; `vector` keeps the image's shape."""
-    space = tuple(range(1, raw.ndim))
-    rows = (-1,) + (1,) * len(space)
-    inside = None if mask is None else mask[None, ..., None]
+) -> Facts:
+    """Find what describes each image of a block (equations 1 and 2), float32, inside jit."""
+    # Sums run over leading axes first: along the last one XLA adds number by number, ten times slower.
+    rows = raw.reshape(len(raw), -1, raw.shape[-2] * raw.shape[-1])
+    inside = (
+        None
+        if mask is None
+        else jnp.broadcast_to(mask[None, ..., None], (1, *raw.shape[1:])).reshape(1, *rows.shape[1:])
+    )
     size = raw[0].size if mask is None else jnp.sum(mask) * raw.shape[-1]
 
-    def total(x: Float[Array, "n *space c"]) -> Float[Array, " n"]:
-        return jnp.sum(x if inside is None else jnp.where(inside, x, 0), axis=space)
+    def total(x: Float[Array, "n rows columns"]) -> Float[Array, " n"]:
+        return (x if inside is None else jnp.where(inside, x, 0)).sum(1).sum(1)
 
+    def of_rows(x: Float[Array, " n"]) -> Float[Array, "n 1 1"]:
+        return x[:, None, None]
+
+    finite = jnp.isfinite(rows).all((1, 2)) if jnp.issubdtype(raw.dtype, jnp.floating) else jnp.ones(len(raw), bool)
     if score == "msd":
-        low, high = ranges[:, 0].reshape(rows), ranges[:, 1].reshape(rows)
-        span = jnp.where(high > low, high - low, 1)
-        x = jnp.clip((raw.astype(jnp.float32) - low) / span * 2 - 1, -1, 1)
-        ones = jnp.ones(len(raw), jnp.float32)
-        x = x if inside is None else jnp.where(inside, x, 0)
-        return Vectors(x * jnp.sqrt(2 / size).astype(jnp.float32), ones, -total(x * x) / size, ones > 0)
+        low, high = ranges[:, 0], ranges[:, 1]
+        factor = jnp.full(len(raw), jnp.sqrt(2 / size), jnp.float32)
+        told = Facts(low, 2 / jnp.where(high > low, high - low, 1), factor, factor, factor > 0, factor > 0)
+        square = total(values(rows, told, score=score) ** 2)  # |v|^2 = 2 |x|^2 / D
+        return told._replace(offset=-square / 2, finite=finite)
 
     # Differences from one of the image's own pixels first: exact in float32 even on top of a large common offset.
-    pivot = raw[(slice(None), *(dim // 2 for dim in raw.shape[1:]))].reshape(rows).astype(jnp.float32)
-    x = raw.astype(jnp.float32) - pivot
-    x = x - (total(x) / size).reshape(rows)
-    x = x if inside is None else jnp.where(inside, x, 0)
-    valid = ~_is_constant(raw, inside)
-    norm = jnp.sqrt(jnp.where(valid, total(x * x), 1))
-    return Vectors(x, 1 / norm, jnp.zeros_like(norm), valid)
+    shift = raw[(slice(None), *(dim // 2 for dim in raw.shape[1:]))].astype(jnp.float32)
+    centre = total(rows.astype(jnp.float32) - of_rows(shift)) / size
+    valid = ~_is_constant(raw, None if mask is None else mask[None, ..., None])
+    square = total((rows.astype(jnp.float32) - of_rows(shift) - of_rows(centre)) ** 2)
+    factor = jax.lax.rsqrt(jnp.where(valid & (square > 0), square, 1))
+    return Facts(shift, centre, factor, jnp.zeros_like(centre), valid, finite)
+
+
+def values(raw: Shaped[Array, "n *some"], of: Facts, *, score: Score) -> Float[Array, "n *some"]:
+    """Return the float32 numbers whose products are the score, for any selection of pixels of a block of images."""
+    shift, centre, factor = (fact.reshape(-1, *(1,) * (raw.ndim - 1)) for fact in of[:3])
+    x = raw.astype(jnp.float32) - shift
+    return (jnp.clip(x * centre - 1, -1, 1) if score == "msd" else x - centre) * factor
 
 
 def _is_constant(raw: Shaped[Array, "n *space c"], inside: Bool[Array, "..."] | None) -> Bool[Array, " n"]:
@@ -131,17 +166,10 @@ def _is_constant(raw: Shaped[Array, "n *space c"], inside: Bool[Array, "..."] | 
     return jnp.max(jnp.where(kept, flat, first), 1) == jnp.min(jnp.where(kept, flat, first), 1)
 
 
-def pair_scores(
-    query: np.ndarray,
-    query_ranges: np.ndarray,
-    gallery: np.ndarray,
-    gallery_ranges: np.ndarray,
-    descriptor: Descriptor,
-) -> np.ndarray:
-    """Score image i of one block with image i of the other, in float64, on the host: [n]; -inf: no score."""
-    x, y = (_vectors64(raw, ranges, descriptor) for raw, ranges in ((query, query_ranges), (gallery, gallery_ranges)))
-    scores = -np.square(x - y).mean(1) if descriptor.score == "msd" else np.einsum("nd,nd->n", x, y)
-    return np.where(np.isnan(scores), -np.inf, scores)
+def pair_score(x: np.ndarray, y: np.ndarray, descriptor: Descriptor) -> float:
+    """Score two images given as `vectors64`, in float64; -inf: no score."""
+    score = -float(np.square(x - y).mean()) if descriptor.score == "msd" else float(np.dot(x, y))
+    return -np.inf if np.isnan(score) else score
 
 
 def matrix_scores(
@@ -152,14 +180,14 @@ def matrix_scores(
     descriptor: Descriptor,
 ) -> np.ndarray:
     """Score all images of one block with all of the other, in float64, on the host: [n, m]; -inf: no score."""
-    x, y = (_vectors64(raw, ranges, descriptor) for raw, ranges in ((query, query_ranges), (gallery, gallery_ranges)))
+    x, y = (vectors64(raw, ranges, descriptor) for raw, ranges in ((query, query_ranges), (gallery, gallery_ranges)))
     scores = x @ y.T
     if descriptor.score == "msd":
         scores = (2 * scores - np.square(x).sum(1)[:, None] - np.square(y).sum(1)) / x.shape[1]
     return np.where(np.isnan(scores), -np.inf, scores)
 
 
-def _vectors64(raw: np.ndarray, ranges: np.ndarray, descriptor: Descriptor) -> np.ndarray:
+def vectors64(raw: np.ndarray, ranges: np.ndarray, descriptor: Descriptor) -> np.ndarray:
     """Return [n, D] float64: zero-mean unit vectors (NaN if constant), or values in [-1, 1] for the distance."""
     x = raw if descriptor.channels is None else raw[..., list(descriptor.channels)]
     x = (x if descriptor.mask is None else x[:, descriptor.mask]).reshape(len(raw), -1).astype(np.float64)

@@ -24,9 +24,12 @@ def kept_pairs(
     descriptor: Descriptor,
     group: tuple[Orientation, ...],
     k: int,
-    search: Callable[[], AllPairs],
+    search: Callable[[Path], AllPairs],
 ) -> AllPairs:
-    """Return the search of these two stores from `folder`, or run and keep it."""
+    """Return the search of these two stores from `folder`, or run and keep it.
+
+    `search` is called with the path where it may keep what it has found before it ends.
+    """
     mask = None if descriptor.mask is None else array_digest(descriptor.mask)
     names = [orientation.name for orientation in group]
     key = settings_digest([__version__, digests, descriptor.score, descriptor.channels, mask, names, k])
@@ -34,14 +37,15 @@ def kept_pairs(
     if path.exists():
         with contextlib.suppress(Exception):  # damaged bytes may raise whatever they like; then search again
             return _load(path)
-    pairs = search()
+    pairs = search(path.with_suffix(".unfinished"))
     folder.mkdir(parents=True, exist_ok=True)
     _save(path, pairs)
     return pairs
 
 
 def _save(path: Path, pairs: AllPairs) -> None:
-    arrays: dict[str, Any] = {"edges": pairs.histogram.edges, "count": pairs.histogram.count}
+    counted = pairs.histogram
+    arrays: dict[str, Any] = {} if counted is None else {"edges": counted.edges, "count": counted.count}
     for direction in _DIRECTIONS:
         near: Neighbours = getattr(pairs, direction)
         arrays |= {f"{direction}_{name}": getattr(near, name) for name in ("score", "id", "orientation")}
@@ -59,4 +63,5 @@ def _load(path: Path) -> AllPairs:
             direction: Neighbours(**{name: arrays[f"{direction}_{name}"] for name in ("score", "id", "orientation")})
             for direction in _DIRECTIONS
         }
-        return AllPairs(**near, histogram=Histogram(edges=arrays["edges"], count=arrays["count"]))
+        counted = Histogram(edges=arrays["edges"], count=arrays["count"]) if "edges" in arrays else None
+        return AllPairs(**near, histogram=counted)

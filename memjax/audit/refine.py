@@ -7,62 +7,33 @@ query, are scored again.
 Scores closer than 1e-9 count as tied, and go to the lower id.
 """
 
-import dataclasses
+import functools
 
 import numpy as np
 
-from memjax.audit.describe import Descriptor, Images, matrix_scores, pair_scores
+from memjax.audit.describe import Descriptor, Images, matrix_scores, pair_score, vectors64
 from memjax.audit.findings import Neighbours
-from memjax.audit.topk import Hits
+from memjax.audit.shortlist import AMBIGUOUS, Shortlist
 from memjax.orientation import Orientation
 
-AMBIGUOUS = 1 << 10  # added to an orientation's index where another orientation scores the same within the slack
 _TIE_DECIMALS = 9
 _ALMOST_EQUAL = 1e-3  # this close to the largest score digits matter: an exact copy shall score exactly 1
-_PAIR_BYTES = 4 << 20  # pairs scored at once: larger chunks leave the cache and cost three times as much
+_KEPT_BYTES = 128 << 20  # of described images kept for the next pairs, on each side
 _LIST_BYTES = 64 << 20  # whole lists scored at once
 
 
 def rounding_slack(size: int) -> float:
     """Return a bound on the kernel's rounding error for unit vectors of `size` numbers.
 
-    Rounding errors of a dot product in float32 grow like a random walk: 2^-24 sqrt(size) for partial sums below 1.
-    Twice that is at least seven times the largest error seen, on radiographs and on noise of 16 to 10^6 numbers
-    (BUILD_NOTES).
+    Products are summed in many short runs, so that errors hardly grow with the size. The largest seen is 1.8e-6 (at
+    110,592 numbers; 1e-6 elsewhere): radiographs, vessels, noise on a common pattern, images of one pixel, 16 to 10^6
+    numbers, both plans. The bound is four times that, and less for small images (BUILD_NOTES).
     """
-    return 2.0**-23 * max(16.0, float(np.sqrt(size)))
-
-
-@dataclasses.dataclass(frozen=True)
-class Candidates:
-    """The kernel's lists on the host, best first: score float32, id int64 (-1: none), orientation code int32."""
-
-    score: np.ndarray
-    id: np.ndarray
-    code: np.ndarray
-
-    @classmethod
-    def nothing(cls, n: int, kept: int) -> "Candidates":
-        """Return empty lists."""
-        return cls(
-            np.full((n, kept), -np.inf, np.float32), np.full((n, kept), -1, np.int64), np.zeros((n, kept), np.int32)
-        )
-
-    def merge(self, start: int, hits: Hits) -> None:
-        """Merge a block of lists into those from `start` on, in place; its ids are not below those already there."""
-        rows = slice(start, min(start + len(hits.score), len(self.score)))
-        n, kept = self.score[rows].shape
-        both = [
-            np.concatenate([mine[rows], np.asarray(theirs)[:n]], axis=1)
-            for mine, theirs in zip((self.score, self.id, self.code), hits, strict=True)
-        ]
-        place = np.argsort(-both[0], axis=1, kind="stable")[:, :kept]
-        for mine, joined in zip((self.score, self.id, self.code), both, strict=True):
-            mine[rows] = np.take_along_axis(joined, place, axis=1)
+    return 2.0**-23 * min(max(16.0, float(np.sqrt(size))), 64.0)
 
 
 def refine(
-    candidates: Candidates,
+    candidates: Shortlist,
     *,
     query: Images,
     gallery: Images,
@@ -146,19 +117,25 @@ def _score_pairs(
     descriptor: Descriptor,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score pairs in float64: in their orientation, or where that is ambiguous in all (the first of the best wins)."""
-    query_ids, gallery_ids = pairs
     size = int(np.prod(gallery.block(0, 1).shape[1:]))
-    step = max(1, _PAIR_BYTES // (16 * size))
+    most = max(2, _KEPT_BYTES // (8 * size))
+
+    @functools.lru_cache(maxsize=most)
+    def query_vector(q: int) -> np.ndarray:
+        return vectors64(query.gather(np.array([q])), query.ranges[[q]], descriptor)[0]
+
+    @functools.lru_cache(maxsize=most)
+    def gallery_vector(t: int, g: int) -> np.ndarray:
+        turned = group[g].apply(gallery.gather(np.array([t])), leading=1)
+        return vectors64(turned, gallery.ranges[[t]], descriptor)[0]
+
     best, orientation = np.full(len(code), -np.inf), code.copy()
-    for g, turn in enumerate(group):
-        wanted = np.flatnonzero(ambiguous | (code == g))
-        for part in (wanted[i : i + step] for i in range(0, len(wanted), step)):
-            q, t = query_ids[part], gallery_ids[part]
-            turned = turn.apply(gallery.gather(t), leading=1)
-            scores = pair_scores(query.gather(q), query.ranges[q], turned, gallery.ranges[t], descriptor)
-            better = np.round(scores, _TIE_DECIMALS) > np.round(best[part], _TIE_DECIMALS)
-            best[part] = np.where(better, scores, best[part])
-            orientation[part] = np.where(better, g, orientation[part])
+    for pair in np.lexsort(pairs):  # in the order of the gallery, as it lies on disk
+        q, t = (int(ids[pair]) for ids in pairs)
+        tried = range(len(group)) if ambiguous[pair] else [int(code[pair])]
+        scores = [pair_score(query_vector(q), gallery_vector(t, g), descriptor) for g in tried]
+        first = int(np.argmax(np.round(scores, _TIE_DECIMALS)))
+        best[pair], orientation[pair] = scores[first], tried[first]
     return best, orientation
 
 

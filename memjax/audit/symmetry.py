@@ -38,7 +38,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental.layout import Layout, with_layout_constraint
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Shaped
 
 from memjax.errors import UserError
 from memjax.orientation import Orientation, orientations
@@ -141,7 +141,7 @@ class Symmetry:
         ]
 
 
-def products(query: Parts, gallery: Parts) -> list[list[Float[Array, "d s n"]]]:
+def products(query: Parts, gallery: Parts) -> list[list[Array]]:
     """Return M_rho[j, j'] of equation (2) for all pairs: for each representation, for each j, [j', s, n]."""
     found = []
     for x, y in zip(query, gallery, strict=True):

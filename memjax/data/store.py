@@ -55,6 +55,7 @@ class Store:
         self.items = items
         # The raw values that stand for -1 and +1 in each image: float32 [n, 2].
         self.ranges = np.array([(item.low, item.high) for item in items], np.float32).reshape(-1, 2)
+        self._opened = self._stamp()
 
     @classmethod
     def open(cls, path: Path | str) -> "Store":
@@ -111,6 +112,28 @@ class Store:
         low, high = self.ranges[ids].T.reshape(2, len(ids), *(1,) * (raw.ndim - 1))
         span = np.where(high > low, high - low, 1)
         return np.clip((raw - low) / span * 2 - 1, -1, 1)
+
+    def name(self, id_: int) -> str:
+        """Say which image this is, for messages."""
+        return f"image {id_} of {self.path} ({self.items[id_].source!r})"
+
+    def check_unchanged(self) -> None:
+        """Look whether the pixel file is the one that was opened; if it was touched, compare every digest.
+
+        Raises:
+          UserError: an image is not the one that was prepared.
+        """
+        if (stamp := self._stamp()) != self._opened:
+            self.verify()
+            self._opened = stamp
+
+    def _stamp(self) -> tuple[int, int, int]:
+        path = self.path / "images.npy"
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror}); prepare the store again.") from None
+        return found.st_size, found.st_mtime_ns, found.st_ino
 
     def verify(self, workers: int = 2) -> None:
         """Read every image and compare its digest with `items.csv`.
