@@ -12,6 +12,7 @@ from small_findings import make_store
 from memjax.audit import allpairs as kernel
 from memjax.audit.allpairs import allpairs
 from memjax.audit.describe import ArrayImages, Descriptor
+from memjax.audit.memory import available_bytes
 from memjax.audit.refine import rounding_slack
 from memjax.audit.resume import Progress
 from memjax.data.manifest import intensity_range
@@ -241,6 +242,24 @@ def test_what_cannot_be_searched_is_refused():
         allpairs(query, gallery, **asked)
     with pytest.raises(UserError, match="image 4 holds NaN or infinity"):
         allpairs(gallery, query, **asked)
+
+
+def test_blocks_fit_into_the_memory_there_is(monkeypatch):
+    """Down to one image at a time, with the same answer; below that it is said how much is needed."""
+    rng = np.random.default_rng(1)
+    query, gallery = (image_set(random_images(rng, n, (5, 5), 1, np.uint8)) for n in (5, 7))
+    least = 4 * 25 * (1 + kernel._COPIES)
+    asked = {"k": 2, "symmetry": "none"}
+    for available in (None, 10 * least, least):
+        monkeypatch.setattr(kernel, "available_bytes", lambda mesh, told=available: told)
+        check(query, gallery, **asked)
+    monkeypatch.setattr(kernel, "available_bytes", lambda mesh: least - 1)
+    with pytest.raises(UserError, match=r"images of 25 numbers takes at least 4\.66e-07 GiB, 4\.65e-07 GiB are free"):
+        check(query, gallery, **asked)
+
+
+def test_memory_is_measured():
+    assert available_bytes(audit_mesh(1)) > 1 << 20
 
 
 def test_a_store_that_changes_during_the_search_is_refused(tmp_path):

@@ -30,6 +30,7 @@ from memjax.audit import plan as plans
 from memjax.audit import symmetry
 from memjax.audit.describe import Descriptor, Images, Score, facts, values
 from memjax.audit.findings import Histogram, Neighbours
+from memjax.audit.memory import available_bytes
 from memjax.audit.refine import refine, rounding_slack
 from memjax.audit.resume import Progress
 from memjax.audit.shortlist import AMBIGUOUS
@@ -42,6 +43,7 @@ _QUERY_BYTES = 1 << 30  # described queries held at once, over all devices
 _GALLERY_BYTES = 16 << 20  # one described gallery block: what stays in cache is read twice for the price of once
 _GALLERY_ROWS = 128  # but at least so many images, or the product starves,
 _GALLERY_MOST = 64 << 20  # as far as they are no larger than this
+_COPIES = 4  # of a described gallery block, in all its stages
 _SCORE_BYTES = 64 << 20  # one block of scores in all orientations on one device
 _PARTS = 4  # times k: parts of a block whose maxima give a floor
 
@@ -163,7 +165,7 @@ def allpairs(
         group if how.kind == "symmetric" else group[:1], shape, channels=descriptor.channels, mask=descriptor.mask
     )
     mask = None if descriptor.mask is None else jax.device_put(descriptor.mask, NamedSharding(mesh, P()))
-    blocks = _blocks(how, len(query), len(gallery), size)
+    blocks = _blocks(how, len(query), len(gallery), size, available_bytes(mesh))
     found = Progress.begin(unfinished, [chosen.kind, mesh.size, blocks], len(query), len(gallery), k + _SPARE, bins)
     progress(blocks.pairs_before(found.done))
 
@@ -222,13 +224,27 @@ class _Blocks(NamedTuple):
         return whole * self.gallery + rest * min(blocks * self.width, self.gallery)
 
 
-def _blocks(how: _How, n_queries: int, n_gallery: int, size: int) -> _Blocks:
-    """Size the blocks: what a device computes on stays in its cache or at least in its memory."""
+def _blocks(how: _How, n_queries: int, n_gallery: int, size: int, available: int | None) -> _Blocks:
+    """Size the blocks: what a device computes on stays in its cache or at least in its memory.
+
+    Raises:
+      UserError: there is not even memory for one query and one gallery image a device.
+    """
     devices = how.mesh.size
     turns = len(how.group) if how.kind == "product" else 1
-    local = -(-_even(n_queries, _QUERY_BYTES // (4 * size * turns)) // devices)
+    query_bytes = 4 * size * turns
+    if available is None:
+        available = 8 * _QUERY_BYTES
+    least = devices * (query_bytes + _COPIES * 4 * size)
+    if least > available:
+        raise UserError(
+            f"comparing images of {size} numbers takes at least {least / 2**30:.3g} GiB, {available / 2**30:.3g} GiB "
+            "are free; free memory, use fewer --devices, or prepare the images with a smaller --size."
+        )
+    local = -(-_even(n_queries, min(_QUERY_BYTES, available // 4) // query_bytes) // devices)
     local = _in_parts(local, -(-_PARTS * how.k // devices))
-    rows = max(min(_GALLERY_ROWS, _GALLERY_MOST // (4 * size)), _GALLERY_BYTES // (4 * size))
+    most = min(_GALLERY_MOST, available // (2 * _COPIES))
+    rows = max(min(_GALLERY_ROWS, most // (4 * size)), min(_GALLERY_BYTES, most) // (4 * size))
     width = _even(n_gallery, min(rows, _SCORE_BYTES // (4 * local * len(how.group))))
     width = -(-_in_parts(width, math.lcm(_PARTS * how.k, devices)) // devices) * devices
     return _Blocks(n_queries, n_gallery, local * devices, width)
