@@ -72,16 +72,17 @@ class Symmetry:
         """Prepare the transform.
 
         Args:
-          group: orientations that keep `shape`; all products of its members are members.
+          group: orientations that keep `shape` and form a group (`check_group`). Flips of an axis of length 1 may be
+            among them: they do nothing, which is as good as anything else.
           shape: of an image, [*space, channels].
           channels: those to use; None: all.
           mask: pixels to use, bool [*space]; None: all.
 
         Raises:
-          UserError: the group does not fit the shape, or the mask does not fit the group.
+          UserError: the mask does not fit the group.
         """
         *space, n_channels = shape
-        check_group(group, tuple(space))
+        assert all(tuple(space[axis] for axis in g.axes) == tuple(space) for g in group), "see `check_group`"
         if mask is not None and not all(np.array_equal(g.apply(mask), mask) for g in group):
             raise UserError(
                 "the mask changes under the orientations; make it symmetric, or audit with --symmetry=none."
