@@ -1,8 +1,8 @@
 """Scores of listed pairs, each in one orientation: what is left to compute where a bound ruled out the rest.
 
-Queries lie on the devices in all orientations, raw; so a pair is two rows of pixels, fetched as they were stored (a byte
-each, mostly), converted, multiplied and summed. Pairs of one gallery image are taken eight at a time, several images at
-once: 4.3 us a pair of 50,176 bytes on two cores, where pair by pair takes 14 (BUILD_NOTES).
+Queries lie on the devices in all orientations, raw; so a pair is two rows of pixels, fetched as they were stored (a
+byte each, mostly), converted, multiplied and summed. Pairs of one gallery image are taken eight at a time,
+several images at once: 4.3 us a pair of 50,176 bytes on two cores, where pair by pair takes 14 (BUILD_NOTES).
 """
 
 import functools
@@ -94,7 +94,7 @@ def _tasks(
     n_tasks = together * (1 << int(np.ceil(np.log2(max(1, -(-most // together))))))  # few sizes: few compilations
     where = np.empty(len(run), np.int64)
     where[order] = (device[order] * n_tasks + task) * _SLOTS + slot % _SLOTS
-    rows = tuple(np.zeros((devices, n_tasks, _SLOTS), np.int32) for _ in range(2))
+    rows = (np.zeros((devices, n_tasks, _SLOTS), np.int32), np.zeros((devices, n_tasks, _SLOTS), np.int32))
     rows[0].ravel()[where], rows[1].ravel()[where] = place, orientation
     images = np.zeros((devices, n_tasks), np.int32)
     images.ravel()[where // _SLOTS] = image
