@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from small_findings import make_store
 
 from memjax.audit import allpairs as kernel
+from memjax.audit import blocks as cuts
 from memjax.audit.allpairs import allpairs
 from memjax.audit.describe import ArrayImages, Descriptor
 from memjax.audit.memory import available_bytes
@@ -115,6 +116,12 @@ CASES = [
     ((4, 4, 2), 2, np.int16, 4, 30, 5, "all", 2, "msd", "symmetric"),
     ((2, 3, 1), 1, np.float32, 9, 24, 1, "all", 8, "correlation", "symmetric"),
     ((2, 2, 2), 1, np.float32, 3, 10, 12, "all", 3, "msd", "product"),
+    ((8, 8), 1, np.uint8, 9, 40, 3, "all", 1, "correlation", "sketched"),
+    ((9, 9), 2, np.int16, 7, 33, 2, "all", 3, "correlation", "sketched"),
+    ((5, 7), 3, np.float16, 8, 21, 1, "flips", 8, "msd", "sketched"),
+    ((6, 1), 1, np.float32, 12, 24, 2, "none", 2, "correlation", "sketched"),
+    ((4, 4, 4), 1, np.uint8, 5, 17, 2, "all", 1, "correlation", "sketched"),
+    ((8, 5), 1, np.uint8, 1, 12, 14, "all", 1, "msd", "sketched"),
 ]
 
 
@@ -162,9 +169,9 @@ def test_blocks_and_chunks_do_not_change_the_answer(monkeypatch):
     rng = np.random.default_rng(1)
     query, gallery = (image_set(random_images(rng, n, (5, 5), 2, np.uint8)) for n in (23, 61))
     whole = check(query, gallery, k=4, devices=1)
-    monkeypatch.setattr(kernel, "_QUERY_BYTES", 7 * 4 * 50)
-    monkeypatch.setattr(kernel, "_GALLERY_BYTES", 9 * 4 * 50)
-    monkeypatch.setattr(kernel, "_GALLERY_ROWS", 1)
+    monkeypatch.setattr(cuts, "_QUERY_BYTES", 7 * 4 * 50)
+    monkeypatch.setattr(cuts, "_GALLERY_BYTES", 9 * 4 * 50)
+    monkeypatch.setattr(cuts, "_GALLERY_ROWS", 1)
     for devices in (1, 3, 8):
         parts = check(query, gallery, k=4, devices=devices)
         np.testing.assert_array_equal(parts.histogram.count, whole.histogram.count)
@@ -186,9 +193,9 @@ class Interrupted(Exception):
 @pytest.mark.parametrize("moment", [1, 2, 5, 8])
 def test_an_interrupted_search_goes_on_after_its_last_block(tmp_path, monkeypatch, plan, moment):
     """Bit for bit the answer of an uninterrupted one, without a block done twice."""
-    monkeypatch.setattr(kernel, "_QUERY_BYTES", 14 * 4 * 50 * (8 if plan == "product" else 1))
-    monkeypatch.setattr(kernel, "_GALLERY_BYTES", 16 * 4 * 50)
-    monkeypatch.setattr(kernel, "_GALLERY_ROWS", 1)
+    monkeypatch.setattr(cuts, "_QUERY_BYTES", 14 * 4 * 50 * (8 if plan == "product" else 1))
+    monkeypatch.setattr(cuts, "_GALLERY_BYTES", 16 * 4 * 50)
+    monkeypatch.setattr(cuts, "_GALLERY_ROWS", 1)
     rng = np.random.default_rng(1)
     query, gallery = (image_set(random_images(rng, n, (5, 5), 2, np.uint8)) for n in (23, 61))
     whole = found(query, gallery, plan=plan)
@@ -248,7 +255,7 @@ def test_blocks_fit_into_the_memory_there_is(monkeypatch):
     """Down to one image at a time, with the same answer; below that it is said how much is needed."""
     rng = np.random.default_rng(1)
     query, gallery = (image_set(random_images(rng, n, (5, 5), 1, np.uint8)) for n in (5, 7))
-    least = 4 * 25 * (1 + kernel._COPIES)
+    least = 4 * 25 * (1 + cuts._COPIES)
     asked = {"k": 2, "symmetry": "none"}
     for available in (None, 10 * least, least):
         monkeypatch.setattr(kernel, "available_bytes", lambda mesh, told=available: told)

@@ -23,7 +23,7 @@ def found(seed=0, unfinished=None):
         score[-1, -1] = -np.inf
         return Neighbours(score=score, id=rng.integers(-1, 9, (n, 3)), orientation=rng.integers(0, 8, (n, 3), np.int16))
 
-    histogram = Histogram(edges=np.linspace(-1, 1, 5), count=rng.integers(0, 99, 4))
+    histogram = Histogram(edges=np.linspace(-1, 1, 5), count=rng.integers(0, 99, 4), is_sample=bool(seed))
     return AllPairs(query_to_gallery=near(4), gallery_to_query=near(6), histogram=histogram)
 
 
@@ -38,7 +38,8 @@ def search(folder, run, **asked):
 def same(one, other):
     def arrays(pairs):
         sides = (pairs.query_to_gallery, pairs.gallery_to_query)
-        return [*(array for side in sides for array in vars(side).values()), *vars(pairs.histogram).values()]
+        both = [*(array for side in sides for array in vars(side).values()), *vars(pairs.histogram).values()]
+        return [np.asarray(array) for array in both]
 
     return all(
         mine.dtype == theirs.dtype and np.array_equal(mine, theirs)

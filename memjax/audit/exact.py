@@ -20,6 +20,7 @@ from memjax.mesh import QUERY
 
 _SLOTS = 8  # pairs of one gallery image taken at once
 _TASK_BYTES = 8 << 20  # described rows at once on one device
+_MOST_TOGETHER = 64  # gallery images
 _MOST_TASKS = 4096  # of _SLOTS pairs in one call
 
 
@@ -65,7 +66,7 @@ def score_pairs(
         if not len(part):
             continue
         device, place = np.divmod(query[part], per_device)
-        together = max(1, _TASK_BYTES // (4 * _SLOTS * table.shape[2]))
+        together = min(_MOST_TOGETHER, max(1, _TASK_BYTES // (4 * _SLOTS * table.shape[2])))
         rows, images, where = _tasks(mesh.size, device, place, gallery[part], orientation[part], together)
         put = functools.partial(jax.device_put, device=NamedSharding(mesh, P(QUERY)))
         scores = _score_tasks(

@@ -30,12 +30,13 @@ class Neighbours:
     orientation: np.ndarray  # int16 [n, k]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Histogram:
-    """How many (query, gallery) pairs have their best-over-orientations score in each bin."""
+    """How many (query, gallery) pairs have their best-over-orientations score in each bin: of all, or of a sample."""
 
     edges: np.ndarray  # float64 [bins + 1]
     count: np.ndarray  # int64 [bins]
+    is_sample: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

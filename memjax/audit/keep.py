@@ -45,7 +45,9 @@ def kept_pairs(
 
 def _save(path: Path, pairs: AllPairs) -> None:
     counted = pairs.histogram
-    arrays: dict[str, Any] = {} if counted is None else {"edges": counted.edges, "count": counted.count}
+    arrays: dict[str, Any] = (
+        {} if counted is None else {name: np.asarray(value) for name, value in vars(counted).items()}
+    )
     for direction in _DIRECTIONS:
         near: Neighbours = getattr(pairs, direction)
         arrays |= {f"{direction}_{name}": getattr(near, name) for name in ("score", "id", "orientation")}
@@ -63,5 +65,7 @@ def _load(path: Path) -> AllPairs:
             direction: Neighbours(**{name: arrays[f"{direction}_{name}"] for name in ("score", "id", "orientation")})
             for direction in _DIRECTIONS
         }
-        counted = Histogram(edges=arrays["edges"], count=arrays["count"]) if "edges" in arrays else None
+        counted = None
+        if "edges" in arrays:
+            counted = Histogram(arrays["edges"], arrays["count"], is_sample=bool(arrays["is_sample"]))
         return AllPairs(**near, histogram=counted)

@@ -6,12 +6,13 @@ for the second or two that XLA takes to compile it.
 """
 
 import dataclasses
+import math
 from typing import Literal
 
 from memjax.audit.symmetry import Group, multiply_adds
 
-Kind = Literal["product", "symmetric"]
-KINDS: tuple[Kind, ...] = ("product", "symmetric")
+Kind = Literal["product", "symmetric", "sketched"]
+KINDS: tuple[Kind, ...] = ("product", "symmetric", "sketched")
 
 _DESCRIBE = 20.0  # of a pixel, once an image; the price of converting and centring it (BUILD_NOTES)
 _TRANSFORM = 100.0  # the same with the transform
@@ -41,6 +42,7 @@ def choose(asked: Kind | Literal["auto"], *, queries: int, gallery: int, size: i
     price = {
         "product": len(group) * pairs * size + _DESCRIBE * images * size,
         "symmetric": multiply_adds(group) * pairs * size + _TRANSFORM * images * size + _COMPILE,
+        "sketched": math.inf,
     }
     if len(group) == 1:
         price["symmetric"] = price["product"]  # they are the same
@@ -49,6 +51,7 @@ def choose(asked: Kind | Literal["auto"], *, queries: int, gallery: int, size: i
     how = {
         "product": "each orientation multiplied out",
         "symmetric": "all orientations in one block-diagonal product",
+        "sketched": "bounded by sketches, the rest exactly",
     }[kind]
     orientations = "one orientation" if len(group) == 1 else f"{len(group)} orientations"
     sentence = (

@@ -45,6 +45,14 @@ class Shortlist:
         for mine, column in zip((self.score, self.id, self.code), columns, strict=True):
             mine[place] = column[order][kept]
 
+    def part(self, start: int, stop: int) -> "Shortlist":
+        """Return the lists start:stop; adding to them adds to these."""
+        return Shortlist(self.score[start:stop], self.id[start:stop], self.code[start:stop])
+
+    def copy(self) -> "Shortlist":
+        """Return lists that may be added to without harm."""
+        return Shortlist(self.score.copy(), self.id.copy(), self.code.copy())
+
     def merge(self, other: "Shortlist") -> None:
         """Take in another's lists of the same images; its ids are not below those already there."""
         row, place = np.nonzero(other.id >= 0)

@@ -199,6 +199,16 @@ def check_group(group: Group, space: tuple[int, ...]) -> None:
         )
 
 
+def check_mask(group: Group, mask: np.ndarray | None) -> None:
+    """Refuse a mask that does not stay where it is under the orientations.
+
+    Raises:
+      UserError: as said.
+    """
+    if mask is not None and not all(np.array_equal(g.apply(mask), mask) for g in group):
+        raise UserError("the mask changes under the orientations; make it symmetric, or audit with --symmetry=none.")
+
+
 def _gather(flat: Array, index: Array) -> Array:
     """Fetch pixels; laid out image by image (XLA would choose pixel by pixel, and what follows is then 4x slower)."""
     moved = jnp.take(flat, index, axis=1, mode="clip")

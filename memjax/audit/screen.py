@@ -1,0 +1,213 @@
+"""The device's side of the kernel: describe blocks of images, multiply them out, and find the scores that matter.
+
+A plan decides what a described image is: the image itself (`product`, queries in all orientations), its block-diagonal
+transform (`symmetric`), or a sketch whose products bound the scores from above (`sketched`).
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float, Int, Shaped, UInt
+
+from memjax.audit import symmetry
+from memjax.audit.describe import Facts, Score, facts, values
+from memjax.audit.plan import Kind
+from memjax.audit.shortlist import AMBIGUOUS
+from memjax.audit.sketch import Sketch
+from memjax.audit.symmetry import Group, Parts, Symmetry
+from memjax.mesh import QUERY
+
+PARTS = 4  # times k: parts of a block whose maxima give a floor
+
+
+@dataclasses.dataclass(frozen=True)
+class How:
+    """What the compiled steps depend on besides shapes."""
+
+    kind: Kind
+    score: Score
+    group: Group
+    channels: tuple[int, ...] | None
+    k: int
+    bins: int  # 0: no histogram
+    limits: tuple[float, float]
+    slack: float
+    exclude_self: bool
+    mesh: Mesh
+
+
+class Raw(NamedTuple):
+    """Images as they lie on disk; `id` is -1 for padding."""
+
+    raw: Shaped[Array, "n *space c"]
+    ranges: Float[Array, "n 2"]
+    id: Int[Array, " n"]
+
+
+class Side(NamedTuple):
+    """Described images. Images without a score have an offset of -inf, which takes them out for good."""
+
+    parts: Parts  # [d, n, numbers] each
+    facts: Facts
+    id: Int[Array, " n"]
+
+
+class Screened(NamedTuple):
+    """A block's scores (or their upper bounds), and which of them may belong to somebody's k best."""
+
+    score: Float[Array, "s n"]
+    code: UInt[Array, "s n"]
+    passed: Bool[Array, "s n"]
+    query_floor: Float[Array, " s"]
+    gallery_floor: Float[Array, " n"]
+    counted: Int[Array, " bins"]
+    every: Float[Array, "g s n"] | None  # all orientations; sketched only
+
+
+_SHARDED = Side(parts=P(None, QUERY), facts=P(QUERY), id=P(QUERY))  # type: ignore[arg-type]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def describe_queries(how: How, transform: Symmetry | Sketch, block: Raw, mask: Bool[Array, "..."] | None) -> Side:
+    """Describe queries, each device its own."""
+
+    def local(transform: Symmetry | Sketch, block: Raw, mask: Bool[Array, "..."] | None) -> Side:
+        side = _describe(how, transform, block, mask)
+        if how.kind != "product" or len(how.group) == 1:
+            return side
+        # <x, g y> = <g' x, y> with g' the inverse of g: the few queries are turned, not the gallery.
+        turned = [
+            _describe(how, transform, block._replace(raw=g.inverse.apply(block.raw, leading=1)), mask).parts[0][0]
+            for g in how.group
+        ]
+        return side._replace(parts=(jnp.stack(turned),))
+
+    return jax.shard_map(local, mesh=how.mesh, in_specs=(P(), P(QUERY), P()), out_specs=_SHARDED, check_vma=False)(
+        transform, block, mask
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def describe_gallery(how: How, transform: Symmetry | Sketch, block: Raw, mask: Bool[Array, "..."] | None) -> Side:
+    """Describe a block, each device its part of it, and give all devices the whole."""
+
+    def local(transform: Symmetry | Sketch, block: Raw, mask: Bool[Array, "..."] | None) -> Side:
+        side = _describe(how, transform, block, mask)
+        if how.mesh.size == 1:
+            return side
+        gather = functools.partial(jax.lax.all_gather, axis_name=QUERY, tiled=True)
+        return Side(
+            tuple(gather(part, axis=1) for part in side.parts), jax.tree.map(gather, side.facts), gather(side.id)
+        )
+
+    return jax.shard_map(local, mesh=how.mesh, in_specs=(P(), P(QUERY), P()), out_specs=P(), check_vma=False)(
+        transform, block, mask
+    )
+
+
+def _describe(how: How, transform: Symmetry | Sketch, block: Raw, mask: Bool[Array, "..."] | None) -> Side:
+    raw = block.raw if how.channels is None else block.raw[..., jnp.array(how.channels)]
+    of = facts(raw, block.ranges, mask, score=how.score)
+    if isinstance(transform, Sketch):
+        parts = transform.describe(raw, of, mask, score=how.score)
+    else:
+        flat = block.raw.reshape(len(block.raw), -1)
+        parts = transform.split(flat, lambda pixels: values(pixels, of, score=how.score))
+    offset = jnp.where(of.valid & (block.id >= 0), of.offset, -jnp.inf)
+    return Side(parts, of._replace(offset=offset), block.id)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def screen(
+    how: How, queries: Side, block: Side, query_floor: Float[Array, " s"], gallery_floor: Float[Array, " n"]
+) -> Screened:
+    """Score one gallery block against all queries, and say which scores may belong to somebody's k best.
+
+    Floors are what lists cannot lie below; those returned are risen by what the block itself tells.
+    """
+    every = P(None, QUERY) if how.kind == "sketched" else None
+    return jax.shard_map(
+        functools.partial(_screen, how),
+        mesh=how.mesh,
+        in_specs=(_SHARDED, P(), P(QUERY), P()),
+        out_specs=Screened(P(QUERY), P(QUERY), P(QUERY), P(QUERY), P(), P(), every),  # type: ignore[arg-type]
+        check_vma=False,  # floors are equal on all devices after the gather, which the checker cannot see
+    )(queries, block, query_floor, gallery_floor)
+
+
+def _screen(
+    how: How, queries: Side, block: Side, query_floor: Float[Array, " s"], gallery_floor: Float[Array, " n"]
+) -> Screened:
+    pair_products = symmetry.products(queries.parts, block.parts)
+    every = list(pair_products[0][0]) if how.kind == "product" else symmetry.recombine(how.group, pair_products)
+    best, code = _best_orientation(how, every)
+    offset = queries.facts.offset[:, None] + block.facts.offset
+    if how.exclude_self:
+        offset = jnp.where(queries.id[:, None] == block.id, -jnp.inf, offset)
+    score = best + offset
+    s, n = score.shape
+    devices = jax.lax.axis_size(QUERY)
+
+    part = part_size(s, -(-PARTS * how.k // devices))
+    maxima = jax.lax.all_gather(score.reshape(s // part, part, n).max(1), QUERY, axis=0, tiled=True)
+    gallery_floor = jnp.maximum(gallery_floor, _kth(maxima.T, how.k))
+    part = part_size(n, PARTS * how.k)
+    query_floor = jnp.maximum(query_floor, _kth(score.reshape(s, n // part, part).max(2), how.k))
+    floor = jnp.minimum(query_floor[:, None], gallery_floor) - 2 * how.slack
+    passed = (score >= floor) & (score > -jnp.inf)
+    counted = jax.lax.psum(_histogram(how, score), QUERY)
+    bounds = jnp.stack(every) + offset if how.kind == "sketched" else None
+    return Screened(score, code, passed, query_floor, gallery_floor, counted, bounds)
+
+
+def part_size(n: int, parts: int) -> int:
+    """Return the size of `parts` equal parts of n; 1 if it has no such parts."""
+    return n // parts if n % parts == 0 else 1
+
+
+def _kth(maxima: Float[Array, "n parts"], k: int) -> Float[Array, " n"]:
+    """Return the k-th largest; -inf where there are fewer: then nothing is known yet."""
+    if maxima.shape[1] < k:
+        return jnp.full(len(maxima), -jnp.inf)
+    return jax.lax.top_k(maxima, k)[0][:, -1]
+
+
+def _best_orientation(how: How, every: list[Float[Array, "s n"]]) -> tuple[Float[Array, "s n"], UInt[Array, "s n"]]:
+    """Return each pair's largest product over the group, and its index (+ AMBIGUOUS if another is as good)."""
+    best, second = every[0], jnp.full_like(every[0], -jnp.inf)
+    code = jnp.zeros(best.shape, jnp.uint8)
+    for g, score in enumerate(every[1:], start=1):
+        code = jnp.where(score > best, jnp.uint8(g), code)
+        second = jnp.maximum(second, jnp.minimum(score, best))
+        best = jnp.maximum(best, score)
+    return best, jnp.where(best - second <= how.slack, code + jnp.uint8(AMBIGUOUS), code)
+
+
+def _histogram(how: How, score: Float[Array, "s n"]) -> Int[Array, " bins"]:
+    if not how.bins or how.kind == "sketched":  # bounds are no scores
+        return jnp.zeros(0, jnp.int32)
+    low, high = how.limits
+    place = jnp.clip((score - low) / (high - low) * how.bins, 0, how.bins - 1).astype(jnp.int32)
+    place = jnp.where(score == -jnp.inf, how.bins, place)
+    return jnp.zeros(how.bins, jnp.int32).at[place.ravel()].add(1, mode="drop")
+
+
+@jax.jit
+def above(
+    score: Float[Array, "s n"], query_floor: Float[Array, " s"], gallery_floor: Float[Array, " n"]
+) -> Bool[Array, "s n"]:
+    """Say which scores reach the floor of either list they may belong to."""
+    return (score >= jnp.minimum(query_floor[:, None], gallery_floor)) & (score > -jnp.inf)
+
+
+@jax.jit
+def pick(
+    every: Float[Array, "g s n"], row: Int[Array, " pairs"], column: Int[Array, " pairs"]
+) -> Float[Array, "g pairs"]:
+    """Fetch the scores of some pairs in all orientations."""
+    return every[:, row, column]
