@@ -143,7 +143,7 @@ def facts(
     # Differences from one of the image's own pixels first: exact in float32 even on top of a large common offset.
     shift = raw[(slice(None), *(dim // 2 for dim in raw.shape[1:]))].astype(jnp.float32)
     centre = total(rows.astype(jnp.float32) - of_rows(shift)) / size
-    valid = ~_is_constant(raw, None if mask is None else mask[None, ..., None])
+    valid = ~is_constant(raw, None if mask is None else mask[None, ..., None])
     square = total((rows.astype(jnp.float32) - of_rows(shift) - of_rows(centre)) ** 2)
     factor = jax.lax.rsqrt(jnp.where(valid & (square > 0), square, 1))
     return Facts(shift, centre, factor, jnp.zeros_like(centre), valid, finite)
@@ -156,7 +156,7 @@ def values(raw: Shaped[Array, "n *some"], of: Facts, *, score: Score) -> Float[A
     return (jnp.clip(x * centre - 1, -1, 1) if score == "msd" else x - centre) * factor
 
 
-def _is_constant(raw: Shaped[Array, "n *space c"], inside: Bool[Array, "..."] | None) -> Bool[Array, " n"]:
+def is_constant(raw: Shaped[Array, "n *space c"], inside: Bool[Array, "..."] | None) -> Bool[Array, " n"]:
     """Say which images have one value only, exactly: a variance computed in float32 need not be 0 for them."""
     flat = raw.reshape(len(raw), -1)
     if inside is None:

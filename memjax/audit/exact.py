@@ -21,23 +21,26 @@ from memjax.mesh import QUERY
 _SLOTS = 8  # pairs of one gallery image taken at once
 _TASK_BYTES = 8 << 20  # described rows at once on one device
 _MOST_TOGETHER = 64  # gallery images
-_MOST_TASKS = 4096  # of _SLOTS pairs in one call
+_TASKS = 512  # of _SLOTS pairs in one call on one device: one size, one compilation
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def turned_queries(mesh: Mesh, group: Group, raw: Shaped[Array, "s *space c"]) -> Shaped[Array, "g s size"]:
-    """Return the queries in all orientations, <x, g y> = <row g of x, y>; each device its own queries."""
+def turned_queries(mesh: Mesh, group: Group, raw: Shaped[Array, "s *space c"]) -> Shaped[Array, "rows size"]:
+    """Return the queries in all orientations, <x, g y> = <x turned by the inverse of g, y>.
+
+    Each device has its own queries: first all of them for the first orientation, then for the second, and so on.
+    """
 
     def local(raw: Array) -> Array:
-        return jnp.stack([g.inverse.apply(raw, leading=1).reshape(len(raw), -1) for g in group])
+        return jnp.concatenate([g.inverse.apply(raw, leading=1).reshape(len(raw), -1) for g in group])
 
-    return jax.shard_map(local, mesh=mesh, in_specs=P(QUERY), out_specs=P(None, QUERY))(raw)
+    return jax.shard_map(local, mesh=mesh, in_specs=P(QUERY), out_specs=P(QUERY))(raw)
 
 
 def score_pairs(
     mesh: Mesh,
     score: Score,
-    table: Shaped[Array, "g s size"],
+    table: Shaped[Array, "rows size"],
     of_query: Facts,
     raw: Shaped[Array, "n *space c"],
     of_gallery: Facts,
@@ -60,26 +63,31 @@ def score_pairs(
       float32 [pairs].
     """
     query, gallery, orientation = pairs
-    found = np.empty(len(query), np.float32)
-    per_device = table.shape[1] // mesh.size
-    for part in np.array_split(np.arange(len(query)), max(1, -(-len(query) // (_MOST_TASKS * _SLOTS // 2)))):
-        if not len(part):
-            continue
-        device, place = np.divmod(query[part], per_device)
-        together = min(_MOST_TOGETHER, max(1, _TASK_BYTES // (4 * _SLOTS * table.shape[2])))
-        rows, images, where = _tasks(mesh.size, device, place, gallery[part], orientation[part], together)
-        put = functools.partial(jax.device_put, device=NamedSharding(mesh, P(QUERY)))
-        scores = _score_tasks(
-            mesh, score, together, table, of_query, raw, of_gallery, use, tuple(put(row) for row in rows), put(images)
+    if not len(query):
+        return np.zeros(0, np.float32)
+    device, place = np.divmod(query, len(of_query.valid) // mesh.size)
+    together = min(_MOST_TOGETHER, 1 << int(max(1, _TASK_BYTES // (4 * _SLOTS * table.shape[1]))).bit_length() - 1)
+    rows, images, where = _tasks(mesh.size, device, place, gallery, orientation)
+    put = functools.partial(jax.device_put, device=NamedSharding(mesh, P(QUERY)))
+    scores = [
+        _score_tasks(
+            mesh, score, together, table, of_query, raw, of_gallery, use, put(rows[:, :, part]), put(images[:, part])
         )
-        found[part] = np.asarray(scores).ravel()[where]
-    return found
+        for start in range(0, images.shape[1], _TASKS)
+        for part in [slice(start, start + _TASKS)]
+    ]
+    return np.concatenate([np.asarray(some) for some in scores], axis=1).ravel()[where]
 
 
 def _tasks(
-    devices: int, device: np.ndarray, place: np.ndarray, image: np.ndarray, orientation: np.ndarray, together: int
-) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
-    """Lay pairs out as tasks [devices, tasks, _SLOTS] of one gallery image each; `where` each pair went (flattened)."""
+    devices: int, device: np.ndarray, place: np.ndarray, image: np.ndarray, orientation: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lay pairs out as tasks of at most _SLOTS pairs of one gallery image.
+
+    Returns:
+      Rows of the table, [devices, (orientation, query), tasks, _SLOTS]; gallery images, [devices, tasks]; and the place
+      of each pair in [devices, tasks, _SLOTS].
+    """
     run = device.astype(np.int64) * (int(image.max()) + 1) + image
     order = np.argsort(run, kind="stable")
     run = run[order]
@@ -88,18 +96,17 @@ def _tasks(
     slot = np.arange(len(run)) - np.repeat(begins, lengths)
     needed = -(-lengths // _SLOTS)
     owner = device[order][begins]
-    before = np.cumsum(needed) - needed
-    first_of_device = np.array([needed[owner < d].sum() for d in range(devices)])
-    task = np.repeat(before - first_of_device[owner], lengths) + slot // _SLOTS
-    most = int(task.max()) + 1
-    n_tasks = together * (1 << int(np.ceil(np.log2(max(1, -(-most // together))))))  # few sizes: few compilations
+    of_device = np.bincount(owner, needed, devices).astype(np.int64)
+    first = np.cumsum(needed) - needed - (np.cumsum(of_device) - of_device)[owner]  # of its device's tasks
+    task = np.repeat(first, lengths) + slot // _SLOTS
+    n_tasks = -(-int(of_device.max()) // _TASKS) * _TASKS
     where = np.empty(len(run), np.int64)
     where[order] = (device[order] * n_tasks + task) * _SLOTS + slot % _SLOTS
-    rows = (np.zeros((devices, n_tasks, _SLOTS), np.int32), np.zeros((devices, n_tasks, _SLOTS), np.int32))
-    rows[0].ravel()[where], rows[1].ravel()[where] = place, orientation
+    rows = np.zeros((2, devices, n_tasks, _SLOTS), np.int32)
+    rows.reshape(2, -1)[:, where] = orientation, place
     images = np.zeros((devices, n_tasks), np.int32)
     images.ravel()[where // _SLOTS] = image
-    return rows, images, where
+    return rows.swapaxes(0, 1), images, where
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -107,35 +114,35 @@ def _score_tasks(
     mesh: Mesh,
     score: Score,
     together: int,
-    table: Shaped[Array, "g s size"],
+    table: Shaped[Array, "rows size"],
     of_query: Facts,
     raw: Shaped[Array, "n *space c"],
     of_gallery: Facts,
     use: Bool[Array, " size"] | None,
-    rows: tuple[Int[Array, "devices tasks slots"], Int[Array, "devices tasks slots"]],
+    rows: Int[Array, "devices 2 tasks slots"],
     images: Int[Array, "devices tasks"],
 ) -> Float[Array, "devices tasks slots"]:
     def local(table, of_query, raw, of_gallery, use, rows, images):
         def some(task):
-            places, orientations, at = task
+            orientations, places, at = task
             of_x, of_y = (
                 jax.tree.map(lambda fact, i=i: fact[i], of) for of, i in ((of_query, places.ravel()), (of_gallery, at))
             )
-            x = values(table[orientations.ravel(), places.ravel()], of_x, score=score)
+            x = values(table[(orientations * len(of_query.valid) + places).ravel()], of_x, score=score)
             y = values(raw.reshape(len(raw), -1)[at], of_y, score=score)
             y = y if use is None else jnp.where(use, y, 0)
             x = x.reshape(*places.shape, -1)
             product = jnp.einsum("cwd,cd->cw", x, y, precision=jax.lax.Precision.HIGHEST)
             return product + of_x.offset.reshape(places.shape) + of_y.offset[:, None]
 
-        parted = jax.tree.map(lambda a: a.reshape(-1, together, *a.shape[2:]), (*rows, images))
-        return jax.lax.map(some, parted).reshape(1, -1, _SLOTS)
+        parted = [a.reshape(-1, together, *a.shape[1:]) for a in (*rows[0], images[0])]
+        return jax.lax.map(some, tuple(parted)).reshape(1, -1, _SLOTS)
 
     of_sharded = jax.tree.map(lambda _: P(QUERY), of_query)
     return jax.shard_map(
         local,
         mesh=mesh,
-        in_specs=(P(None, QUERY), of_sharded, P(), P(), P(), P(QUERY), P(QUERY)),
+        in_specs=(P(QUERY), of_sharded, P(), P(), P(), P(QUERY), P(QUERY)),
         out_specs=P(QUERY),
         check_vma=False,
     )(table, of_query, raw, of_gallery, use, rows, images)

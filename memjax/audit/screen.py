@@ -112,10 +112,10 @@ def describe_gallery(how: How, transform: Symmetry | Sketch, block: Raw, mask: B
 
 def _describe(how: How, transform: Symmetry | Sketch, block: Raw, mask: Bool[Array, "..."] | None) -> Side:
     raw = block.raw if how.channels is None else block.raw[..., jnp.array(how.channels)]
-    of = facts(raw, block.ranges, mask, score=how.score)
     if isinstance(transform, Sketch):
-        parts = transform.describe(raw, of, mask, score=how.score)
+        parts, of = transform.describe(raw, block.ranges, mask, score=how.score)
     else:
+        of = facts(raw, block.ranges, mask, score=how.score)
         flat = block.raw.reshape(len(block.raw), -1)
         parts = transform.split(flat, lambda pixels: values(pixels, of, score=how.score))
     offset = jnp.where(of.valid & (block.id >= 0), of.offset, -jnp.inf)

@@ -45,9 +45,7 @@ class Survivors:
         n_queries, n = len(self.queries.id), len(described.id)
         sides = (found.query.part(start, start + n_queries), found.gallery.part(left, left + n))
         floors = [_padded(lists.floor(how.k), rows) for lists, rows in zip(sides, (n_queries, n), strict=True)]
-        # Lists that are full need no probe: their floors are good already.
-        probes = [np.where(np.isneginf(floor), floor, np.float32(np.inf)) for floor in floors]
-        screened = screen(how, self.queries, described, *self._placed(probes))
+        screened = screen(how, self.queries, described, *self._placed([floor - 2 * how.slack for floor in floors]))
         exact = self._exact(block, described)
 
         sample = self._sample(screened, start, left)
