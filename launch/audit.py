@@ -56,8 +56,9 @@ _DEVICES = flags.DEFINE_integer("devices", None, "How many devices to use; defau
 _PLAN = flags.DEFINE_enum(
     "plan",
     "auto",
-    ["auto", "product", "symmetric"],
-    "How pairs are compared: orientations one by one, all at once, or what costs less; the findings are the same.",
+    ["auto", "product", "symmetric", "sketched"],
+    "How pairs are compared: orientations one by one, all at once, only those that sketches do not rule out, or what "
+    "costs least; the findings are the same.",
 )
 _FAIL = flags.DEFINE_bool("fail_on_copies", True, "Exit with status 3 if copies are found.")
 

@@ -3,14 +3,18 @@
 import os
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from small_findings import make_store
 
 from memjax.audit import allpairs as kernel
 from memjax.audit import blocks as cuts
+from memjax.audit import plan as plans
+from memjax.audit import sketch, survivors
 from memjax.audit.allpairs import allpairs
 from memjax.audit.describe import ArrayImages, Descriptor
 from memjax.audit.memory import available_bytes
@@ -76,14 +80,28 @@ def assert_same(found, expected):
     np.testing.assert_array_equal(found.orientation[:, :width][real], orientation[real])
 
 
-def check(query, gallery, *, k, symmetry="all", devices=1, descriptor=None, plan="auto", **keywords):
+def check(
+    query, gallery, *, k, symmetry="all", devices=1, descriptor=None, plan="auto", exclude_self=False, **keywords
+):
     descriptor = descriptor or Descriptor()
     group = orientations(query.images.shape[1:-1], symmetry)
     mesh = audit_mesh(min(devices, len(query)))
-    result = allpairs(query, gallery, k=k, group=group, mesh=mesh, descriptor=descriptor, plan=plan, **keywords)
-    best, orientation = brute_force(query, gallery, group, descriptor, **keywords)
+    result = allpairs(
+        query,
+        gallery,
+        k=k,
+        group=group,
+        mesh=mesh,
+        descriptor=descriptor,
+        plan=plan,
+        exclude_self=exclude_self,
+        **keywords,
+    )
+    best, orientation = brute_force(query, gallery, group, descriptor, exclude_self=exclude_self)
     assert_same(result.query_to_gallery, best_k(best, orientation, k))
     assert_same(result.gallery_to_query, best_k(best.T, orientation.T, k))
+    if result.histogram is None:
+        return result
     finite = np.sort(best[best > -np.inf])
     assert result.histogram.count.sum() == finite.size
     inner = result.histogram.edges[1:-1]
@@ -154,6 +172,74 @@ def test_equals_brute_force(case, seed, levels, repeats):
     )
 
 
+def smooth_images(seed, n, *, noise=2.0):
+    """Images whose block means leave out next to nothing, so that sketches rule out nearly all pairs."""
+    rng = np.random.default_rng(seed)
+    x = ndimage.gaussian_filter(rng.normal(size=(n, 16, 16, 1)), (0, 4, 4, 0))
+    return np.clip(x / x.std() * 40 + 128 + noise * rng.normal(size=x.shape), 0, 255).astype(np.uint8)
+
+
+def lists_are_right(query, gallery, k=3):
+    """Say whether a sketched search of smooth images equals brute force."""
+    try:
+        check(image_set(query), image_set(gallery), k=k, plan="sketched", bins=0)
+    except AssertionError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("mutation", ["none", "no rest", "no survivors", "negative slack"])
+def test_a_wrong_bound_a_dropped_survivor_and_a_wrong_slack_are_seen(monkeypatch, mutation):
+    """Each part of the argument is needed, and the tests see it if one is missing.
+
+    Without the rests the bound is below some scores. Without the second round only the pairs with the largest bounds
+    are scored. With a slack of the wrong sign, pairs at the floors are lost.
+    """
+    query, gallery = smooth_images(0, 60, noise=12), smooth_images(1, 90, noise=12)
+    jax.clear_caches()  # what is compiled would not see the mutation
+    if mutation == "no rest":
+        parts = sketch.Sketch._parts
+        monkeypatch.setattr(sketch.Sketch, "_parts", lambda self, sums, squares: parts(self, sums, 0 * squares))
+    if mutation == "no survivors":
+        nothing = np.zeros(0, np.int64)
+        monkeypatch.setattr(survivors.Survivors, "_rest", lambda *_: (nothing, nothing, nothing))
+    if mutation == "negative slack":
+        monkeypatch.setattr(kernel, "rounding_slack", lambda size: -0.005)
+    right = lists_are_right(query, gallery)
+    jax.clear_caches()
+    assert right == (mutation == "none")
+
+
+@pytest.mark.parametrize(("noise", "turns"), [(2, False), (400, True)])
+def test_a_search_turns_if_sketches_rule_out_too_little(monkeypatch, noise, turns):
+    """Told in words, with the same answer, and exact histograms after the turn."""
+    monkeypatch.setattr(plans, "_COMPILE", dict.fromkeys(plans.KINDS, 0.0))
+    monkeypatch.setattr(plans, "_PAIR", 0.0)
+    monkeypatch.setattr(plans, "_USELESS", 1.1)
+    query, gallery = image_set(smooth_images(0, 60, noise=noise)), image_set(smooth_images(1, 90, noise=noise))
+    told = []
+    result = check(query, gallery, k=3, tell=told.append, bins=0)
+    assert result.histogram is None
+    assert "plan sketched: 60 x 90 images of 256 numbers, 8 orientations, means of" in told[0]
+    assert told[1:] == ["the sketches rule out too little: plan symmetric instead"] * turns
+
+
+def test_a_sample_has_the_shape_of_the_whole(monkeypatch):
+    """The share of each of ten bins lies within four standard deviations of the exact one."""
+    monkeypatch.setattr(survivors, "_SAMPLE", 2000)
+    query, gallery = image_set(smooth_images(0, 80)), image_set(smooth_images(1, 200))
+    group = orientations((16, 16), "all")
+    counts = {
+        plan: allpairs(query, gallery, k=3, group=group, mesh=audit_mesh(2), plan=plan, bins=10).histogram
+        for plan in ("symmetric", "sketched")
+    }
+    assert counts["sketched"].is_sample and not counts["symmetric"].is_sample
+    whole, sample = counts["symmetric"].count / 16000, counts["sketched"].count
+    assert 1800 < sample.sum() < 2200
+    deviation = np.sqrt(2000 * whole * (1 - whole))
+    assert (np.abs(sample - 2000 * whole) <= 4 * deviation + 3).all()
+
+
 @pytest.mark.parametrize("copies", [3, 30])
 def test_many_equal_images_go_to_the_lowest_ids(copies):
     """With more exact ties than spare candidates the list is certain only if it is computed again as a whole."""
@@ -189,12 +275,13 @@ class Interrupted(Exception):
     """What ends a search before its time."""
 
 
-@pytest.mark.parametrize("plan", ["product", "symmetric"])
+@pytest.mark.parametrize("plan", ["product", "symmetric", "sketched"])
 @pytest.mark.parametrize("moment", [1, 2, 5, 8])
 def test_an_interrupted_search_goes_on_after_its_last_block(tmp_path, monkeypatch, plan, moment):
     """Bit for bit the answer of an uninterrupted one, without a block done twice."""
-    monkeypatch.setattr(cuts, "_QUERY_BYTES", 14 * 4 * 50 * (8 if plan == "product" else 1))
+    monkeypatch.setattr(cuts, "_QUERY_BYTES", 14 * 50 * {"product": 4 * 8, "symmetric": 4, "sketched": 8}[plan])
     monkeypatch.setattr(cuts, "_GALLERY_BYTES", 16 * 4 * 50)
+    monkeypatch.setattr(cuts, "_SKETCHED_BYTES", 16 * 50)
     monkeypatch.setattr(cuts, "_GALLERY_ROWS", 1)
     rng = np.random.default_rng(1)
     query, gallery = (image_set(random_images(rng, n, (5, 5), 2, np.uint8)) for n in (23, 61))

@@ -276,7 +276,7 @@ def test_paths_of_this_machine_are_in_no_launcher():
         assert str(Path.home()) not in path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("plan", ["product", "symmetric"])
+@pytest.mark.parametrize("plan", ["product", "symmetric", "sketched"])
 def test_the_plan_is_told_and_changes_nothing(audited, tmp_path, plan):
     place, folders, _ = audited
     run = launch("audit", *audit_flags(folders, tmp_path / "out"), f"--plan={plan}")

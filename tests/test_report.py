@@ -186,6 +186,7 @@ def test_json_is_strict_and_has_the_documented_keys(found):
     assert record["null"]["n"] == 6 and record["null"]["quantiles"]["1.0"] == findings.null.score.max()
     assert record["digests"]["heldout"] == findings.heldout.store.manifest.digest
     assert sum(record["all_pairs"]["count"]) == 8 * 12 - 12, "the constant image makes no pairs"
+    assert record["all_pairs"]["is_sample"] is False
     assert record["constant_images"] == {"train": [], "synthetic": ["synthetic/0007.png"], "heldout": []}
     assert record["copies_by_orientation"] == {"rot180": 3}
 

@@ -31,13 +31,14 @@ from memjax.audit.findings import Histogram, Neighbours
 from memjax.audit.memory import available_bytes
 from memjax.audit.refine import refine, rounding_slack
 from memjax.audit.resume import Progress
-from memjax.audit.screen import How, Screened, Side, describe_gallery, describe_queries, screen
-from memjax.audit.sketch import Sketch
-from memjax.audit.survivors import Survivors
+from memjax.audit.screen import How, Side, describe_gallery, describe_queries, screen
+from memjax.audit.sketch import Sketch, left_out
+from memjax.audit.survivors import Survivors, TooManyError
 from memjax.audit.symmetry import Group, Symmetry
 from memjax.errors import UserError
 from memjax.mesh import QUERY
 
+_LOOKED_AT = 64  # gallery images on which sketches are tried
 _SPARE = 4  # candidates kept beyond k, so that near-ties across the last place can be settled without a second pass
 
 
@@ -92,10 +93,19 @@ def allpairs(
     assert shape == gallery.block(0, 1).shape[1:], "the caller checks shapes"
     _check(len(query), k, group, shape, mesh)
     size = int(np.prod(shape))
-    chosen = plans.choose(plan, queries=len(query), gallery=len(gallery), size=size, group=group)
+    chosen = plans.choose(
+        plan,
+        queries=len(query),
+        gallery=len(gallery),
+        size=size,
+        n_axes=len(shape) - 1,
+        group=group,
+        left_out=lambda block: left_out(_some(gallery), block),
+    )
     tell(chosen.sentence)
     how = How(
         kind=chosen.kind,
+        block=chosen.block,
         score=descriptor.score,
         group=group,
         channels=descriptor.channels,
@@ -106,37 +116,13 @@ def allpairs(
         exclude_self=exclude_self,
         mesh=mesh,
     )
-    transform = _transform(how, shape, descriptor)
-    mask = None if descriptor.mask is None else jax.device_put(descriptor.mask, NamedSharding(mesh, P()))
-    blocks = cuts.cut(how, len(query), len(gallery), size, first.dtype.itemsize, available_bytes(mesh))
-    found = Progress.begin(unfinished, [chosen.kind, mesh.size, blocks], len(query), len(gallery), k + _SPARE, bins)
-    progress(blocks.pairs_before(found.done))
+    search = functools.partial(_search, query, gallery, descriptor, unfinished=unfinished, progress=progress)
     try:
-        for number, start, raw_queries in cuts.query_chunks(query, blocks, mesh, found.done):
-            queries = describe_queries(how, transform, raw_queries, mask)
-            _check_finite(query, queries)
-            survivors = None
-            if how.kind == "sketched":
-                survivors = Survivors(how, raw_queries, queries, descriptor, pairs=len(query) * len(gallery))
-            for left, block in cuts.gallery_blocks(gallery, blocks, mesh, max(0, found.done - number)):
-                described = describe_gallery(how, transform, block, mask)
-                _check_finite(gallery, described)
-                gallery.check_unchanged()
-                found.begin_block()
-                if survivors:
-                    survivors.take(found, block, described, start, left)
-                else:
-                    floors = (
-                        _floors(found.query.floor(k), start, blocks.chunk, mesh, P(QUERY)),
-                        _floors(found.gallery.floor(k), left, blocks.width, mesh, P()),
-                    )
-                    _take(found, screen(how, queries, described, *floors), start, left, how.slack)
-                found.end_block()
-                progress(blocks.pairs_of(start, left))
-        query.check_unchanged()
-    except BaseException:
-        found.rescue()
-        raise
+        found = search(how, may_turn=plan == "auto")
+    except TooManyError:
+        tell("the sketches rule out too little: plan symmetric instead")
+        how = dataclasses.replace(how, kind="symmetric")
+        found = search(how, may_turn=False)
 
     settle = functools.partial(
         refine, query=query, gallery=gallery, k=k, group=group, descriptor=descriptor, exclude_self=exclude_self
@@ -154,6 +140,55 @@ def allpairs(
     return answer
 
 
+def _search(
+    query: Images,
+    gallery: Images,
+    descriptor: Descriptor,
+    how: How,
+    *,
+    unfinished: Path | None,
+    progress: Callable[[int], object],
+    may_turn: bool,
+) -> Progress:
+    """Go through all pairs by one plan.
+
+    Raises:
+      TooManyError: the plan is sketched, `may_turn`, and the first block shows that another plan is better.
+    """
+    first = query.block(0, 1)
+    shape, size = first.shape[1:], first[0].size
+    transform = _transform(how, shape, descriptor)
+    mask = None if descriptor.mask is None else jax.device_put(descriptor.mask, NamedSharding(how.mesh, P()))
+    blocks = cuts.cut(how, len(query), len(gallery), size, first.dtype.itemsize, available_bytes(how.mesh))
+    settings = [how.kind, how.block, how.mesh.size, blocks]
+    found = Progress.begin(unfinished, settings, len(query), len(gallery), how.k + _SPARE, how.bins)
+    progress(blocks.pairs_before(found.done))
+    try:
+        for number, start, raw_queries in cuts.query_chunks(query, blocks, how.mesh, found.done):
+            queries = describe_queries(how, transform, raw_queries, mask)
+            _check_finite(query, queries)
+            survivors = None
+            if how.kind == "sketched":
+                survivors = Survivors(how, raw_queries, queries, descriptor, pairs=len(query) * len(gallery))
+            for left, block in cuts.gallery_blocks(gallery, blocks, how.mesh, max(0, found.done - number)):
+                described = describe_gallery(how, transform, block, mask)
+                _check_finite(gallery, described)
+                gallery.check_unchanged()
+                pairs = blocks.pairs_of(start, left)
+                if survivors:
+                    most = plans.most_survivors(pairs, size, how.group) if may_turn and not found.done else None
+                    survivors.take(found, block, described, start, left, most=most)
+                else:
+                    _take(found, how, queries, described, start, left)
+                found.end_block()
+                progress(pairs)
+        query.check_unchanged()
+    except BaseException:
+        found.rescue()
+        raise
+    return found
+
+
 def _check(n_queries: int, k: int, group: Group, shape: tuple[int, ...], mesh: Mesh) -> None:
     if k < 1:
         raise UserError(f"k={k}, but at least the one nearest image must be asked for; give k=1 or more.")
@@ -168,10 +203,15 @@ def _transform(how: How, shape: tuple[int, ...], descriptor: Descriptor) -> Symm
     if how.kind == "sketched":
         symmetry.check_mask(how.group, descriptor.mask)
         n_channels = shape[-1] if how.channels is None else len(how.channels)
-        return Sketch.of(how.group, shape[:-1], 4, n_channels=n_channels)
+        return Sketch.of(how.group, shape[:-1], how.block, n_channels=n_channels)
     group = how.group if how.kind == "symmetric" else how.group[:1]
     symmetry.check_mask(how.group, descriptor.mask)
     return Symmetry.of(group, shape, channels=descriptor.channels, mask=descriptor.mask)
+
+
+def _some(images: Images) -> np.ndarray:
+    """Return images from all over the set."""
+    return images.gather(np.arange(0, len(images), -(-len(images) // _LOOKED_AT)))
 
 
 def _floors(floor: np.ndarray, start: int, rows: int, mesh: Mesh, spec: P) -> Array:
@@ -181,17 +221,23 @@ def _floors(floor: np.ndarray, start: int, rows: int, mesh: Mesh, spec: P) -> Ar
     return jax.device_put(part, NamedSharding(mesh, spec))
 
 
-def _take(found: Progress, screened: Screened, start: int, left: int, slack: float) -> None:
-    """Add the pairs that passed to the lists that they may belong to, and the block's count to the histogram."""
+def _take(found: Progress, how: How, queries: Side, described: Side, start: int, left: int) -> None:
+    """Add the pairs that may belong to a list to it, and the block's scores to the histogram."""
+    floors = (
+        _floors(found.query.floor(how.k), start, len(queries.id), how.mesh, P(QUERY)),
+        _floors(found.gallery.floor(how.k), left, len(described.id), how.mesh, P()),
+    )
+    screened = screen(how, queries, described, *floors)
     passed = np.flatnonzero(np.asarray(screened.passed))
     row, column = np.divmod(passed, screened.score.shape[1])
     score, code = (np.asarray(part).ravel()[passed] for part in (screened.score, screened.code))
+    found.begin_block()
     sides = (
         (found.query, row, column + left, screened.query_floor, start),
         (found.gallery, column, row + start, screened.gallery_floor, left),
     )
     for lists, owner, other, floor, first in sides:
-        mine = score >= np.asarray(floor)[owner] - 2 * slack
+        mine = score >= np.asarray(floor)[owner] - 2 * how.slack
         lists.add(owner[mine] + first, other[mine], score[mine], code[mine].astype(np.int16))
     found.count += np.asarray(screened.counted)
 

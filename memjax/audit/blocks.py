@@ -19,9 +19,10 @@ _QUERY_BYTES = 1 << 30  # described queries held at once, over all devices
 _GALLERY_BYTES = 16 << 20  # one described gallery block: what stays in cache is read twice for the price of once
 _GALLERY_ROWS = 128  # but at least so many images, or the product starves,
 _GALLERY_MOST = 64 << 20  # as far as they are no larger than this
-_SKETCHED_BYTES = 128 << 20  # of a block that is only sketched: the more pairs at once, the fuller the exact ones' rows
+_SKETCHED_BYTES = 128 << 20  # of a block, as stored, that is only sketched: the larger, the better its floors
 _COPIES = 4  # of a described gallery block, in all its stages
-_SCORE_BYTES = 64 << 20  # one block of scores in all orientations on one device
+_SCORE_BYTES = 64 << 20  # one block of scores in all orientations on one device,
+_BOUND_BYTES = 256 << 20  # or of bounds
 
 
 class Blocks(NamedTuple):
@@ -79,9 +80,11 @@ def cut(how: How, n_queries: int, n_gallery: int, size: int, itemsize: int, avai
     local = _in_parts(local, -(-PARTS * how.k // devices))
     most = min(_GALLERY_MOST, available // (2 * _COPIES))
     rows = max(min(_GALLERY_ROWS, most // (4 * size)), min(_GALLERY_BYTES, most) // (4 * size))
+    scores = _SCORE_BYTES
     if how.kind == "sketched":
-        rows = max(rows, min(_SKETCHED_BYTES, available // (2 * _COPIES)) // (4 * size))
-    width = _even(n_gallery, min(rows, _SCORE_BYTES // (4 * local * len(how.group))))
+        rows = max(rows, min(_SKETCHED_BYTES, available // (2 * _COPIES)) // (itemsize * size))
+        scores = min(_BOUND_BYTES, available // (2 * _COPIES))
+    width = _even(n_gallery, min(rows, scores // (4 * local * len(how.group))))
     width = -(-_in_parts(width, math.lcm(PARTS * how.k, devices)) // devices) * devices
     return Blocks(n_queries, n_gallery, local * devices, width)
 

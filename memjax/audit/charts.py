@@ -78,14 +78,15 @@ def train_best(findings: Findings, theme: Theme) -> Figure:
 
 
 def all_pairs(findings: Findings, theme: Theme) -> Figure:
-    """Draw how many of all synthetic-training pairs have each score, on a logarithmic scale."""
+    """Draw how many of all synthetic-training pairs (or of a sample) have each score, on a logarithmic scale."""
     heights, edges = _shortened(findings.all_pairs.count, findings.all_pairs.edges)
     figure, axes = _one_chart(2.9)
     axes.stairs(heights, edges, fill=True, color=theme.synthetic)
     if heights.any():
         axes.set_yscale("log")
         axes.set_ylim(0.7, 20 * float(heights.max()))  # room for the label of the threshold
-    axes.set_title(f"All {count(int(findings.all_pairs.count.sum()))} pairs of a synthetic and a training image")
+    pairs = f"{count(int(findings.all_pairs.count.sum()))} pairs of a synthetic and a training image"
+    axes.set_title(f"A random sample of {pairs}" if findings.all_pairs.is_sample else f"All {pairs}")
     axes.set_xlabel(score_noun(findings))
     axes.set_ylabel("pairs (logarithmic)")
     _threshold_line(axes, findings.decision.threshold, edges, theme, label=True)

@@ -187,9 +187,9 @@ def _chart_views(findings: Findings, charts: Mapping[str, Chart]) -> list[ChartV
             "comes closer by size alone.",
         ),
         "all_pairs": (
-            "All pairs",
-            "All comparisons that were made, not only the closest: most pairs are of different people and lie on the "
-            "left.",
+            "A sample of all pairs" if findings.all_pairs.is_sample else "All pairs",
+            "How alike any synthetic and any training image are, not only the closest: most pairs are of different "
+            "people and lie on the left.",
         ),
     }
     return [

@@ -96,7 +96,7 @@ def record(findings: Findings, *, command: str) -> dict[str, Any]:
         "warnings": list(findings.warnings),
         "digests": {role: given.store.manifest.digest if given else None for role, given in sets.items()},
         "sets": {role: _set(given) if given else None for role, given in sets.items()},
-        "all_pairs": {"edges": findings.all_pairs.edges, "count": findings.all_pairs.count},
+        "all_pairs": vars(findings.all_pairs),
         "planted": [vars(row) for row in findings.planted],
     }
 

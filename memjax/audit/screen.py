@@ -30,6 +30,7 @@ class How:
     """What the compiled steps depend on besides shapes."""
 
     kind: Kind
+    block: int  # side of a sketch's blocks; 0 without sketches
     score: Score
     group: Group
     channels: tuple[int, ...] | None

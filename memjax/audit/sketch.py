@@ -134,6 +134,19 @@ class Sketch:
         )
 
 
+def left_out(images: np.ndarray, block: int) -> float:
+    """Return the part of the energy about the mean that block means leave out, over some images [n, *space, c]."""
+    x = images.astype(np.float32)
+    x = x - x.mean(tuple(range(1, x.ndim)), keepdims=True)
+    sums, area = x, np.ones(())
+    for axis, length in enumerate(x.shape[1:-1], start=1):
+        sizes = symmetric_cuts(length, block)
+        sums = np.add.reduceat(sums, np.cumsum((0, *sizes[:-1])), axis=axis)
+        area = np.multiply.outer(area, sizes)
+    energy = float(np.square(x).sum())
+    return 1 - float((np.square(sums) / area[..., None]).sum()) / energy if energy > 0 else 1.0
+
+
 def symmetric_cuts(length: int, block: int) -> tuple[int, ...]:
     """Cut an axis into blocks that lie the same from both ends; the middle one takes up what is over.
 

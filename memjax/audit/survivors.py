@@ -23,6 +23,10 @@ from memjax.mesh import QUERY
 _SAMPLE = 20_000  # pairs counted by the histogram, over all blocks
 
 
+class TooManyError(Exception):
+    """A sketch rules out so little that multiplying everything out is cheaper."""
+
+
 class Survivors:
     """A chunk of queries, sketched and in all orientations, ready for any number of gallery blocks."""
 
@@ -39,8 +43,14 @@ class Survivors:
             use &= np.isin(np.arange(use.shape[-1]), how.channels)
         self.use = None if use.all() else jax.device_put(use.ravel(), NamedSharding(how.mesh, P()))
 
-    def take(self, found: Progress, block: Raw, described: Side, start: int, left: int) -> None:
-        """Add all pairs of a block that may belong to somebody's k best to the lists."""
+    def take(
+        self, found: Progress, block: Raw, described: Side, start: int, left: int, *, most: int | None = None
+    ) -> None:
+        """Add all pairs of a block that may belong to somebody's k best to the lists.
+
+        Raises:
+          TooManyError: more than `most` exact scores would be needed; the lists are as they were.
+        """
         how = self.how
         n_queries, n = len(self.queries.id), len(described.id)
         sides = (found.query.part(start, start + n_queries), found.gallery.part(left, left + n))
@@ -58,9 +68,12 @@ class Survivors:
         ]
         at = np.searchsorted(row * n + column, sample)
         rest = self._rest(screened, floors, (row, column, turn), (row[at], column[at], scores[at]))
+        if most is not None and len(row) + len(rest[0]) > most:
+            raise TooManyError
         scores = np.concatenate([scores, exact(*rest)])
         row, column, turn = (np.concatenate(pair) for pair in zip((row, column, turn), rest, strict=True))
         row, column, score, code = _best(row, column, turn, scores, how.slack)
+        found.begin_block()
         for lists, owner, other, floor in (
             (sides[0], row, column + left, floors[0]),
             (sides[1], column, row + start, floors[1]),
