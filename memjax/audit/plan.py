@@ -22,7 +22,7 @@ BLOCKS = (8, 4, 2)  # sides of a sketch's blocks, in pixels
 # Prices in multiply-adds, measured as times (BUILD_NOTES).
 _DESCRIBE, _TRANSFORM, _SKETCH = 20.0, 100.0, 20.0  # of a pixel, once an image
 _COMPILE = {"product": 0.0, "symmetric": 3e10, "sketched": 1e11}
-_PAIR, _PIXEL_OF_PAIR = 2e4, 11.0  # of an exact score: a pair, and a pixel of it
+_PAIR, _PIXEL_OF_PAIR = 1e5, 12.0  # of an exact score: a pair, and a pixel of it
 _CLOSE = 0.03  # a sketch that leaves out no more of the energy is as good as any
 _USELESS = 0.3  # one that leaves out more rules out nothing
 _SURVIVORS = 0.03  # of the pairs, if all goes well

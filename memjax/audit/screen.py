@@ -67,7 +67,8 @@ class Screened(NamedTuple):
     query_floor: Float[Array, " s"]
     gallery_floor: Float[Array, " n"]
     counted: Int[Array, " bins"]
-    every: Float[Array, "g s n"] | None  # all orientations; sketched only
+    products: tuple[Float[Array, "d s n"], ...]  # of which `pick` makes the bounds of all orientations; sketched only
+    offset: Float[Array, "s n"] | None  # sketched only
 
 
 _SHARDED = Side(parts=P(None, QUERY), facts=P(QUERY), id=P(QUERY))  # type: ignore[arg-type]
@@ -131,12 +132,12 @@ def screen(
 
     Floors are what lists cannot lie below; those returned are risen by what the block itself tells.
     """
-    every = P(None, QUERY) if how.kind == "sketched" else None
+    kept = (P(None, QUERY), P(QUERY)) if how.kind == "sketched" else (P(), None)
     return jax.shard_map(
         functools.partial(_screen, how),
         mesh=how.mesh,
         in_specs=(_SHARDED, P(), P(QUERY), P()),
-        out_specs=Screened(P(QUERY), P(QUERY), P(QUERY), P(QUERY), P(), P(), every),  # type: ignore[arg-type]
+        out_specs=Screened(P(QUERY), P(QUERY), P(QUERY), P(QUERY), P(), P(), *kept),  # type: ignore[arg-type]
         check_vma=False,  # floors are equal on all devices after the gather, which the checker cannot see
     )(queries, block, query_floor, gallery_floor)
 
@@ -162,8 +163,10 @@ def _screen(
     floor = jnp.minimum(query_floor[:, None], gallery_floor) - 2 * how.slack
     passed = (score >= floor) & (score > -jnp.inf)
     counted = jax.lax.psum(_histogram(how, score), QUERY)
-    bounds = jnp.stack(every) + offset if how.kind == "sketched" else None
-    return Screened(score, code, passed, query_floor, gallery_floor, counted, bounds)
+    if how.kind != "sketched":
+        return Screened(score, code, passed, query_floor, gallery_floor, counted, (), None)
+    products = tuple(product for of_one in pair_products for product in of_one)
+    return Screened(score, code, passed, query_floor, gallery_floor, counted, products, offset)
 
 
 def part_size(n: int, parts: int) -> int:
@@ -206,9 +209,12 @@ def above(
     return (score >= jnp.minimum(query_floor[:, None], gallery_floor)) & (score > -jnp.inf)
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnums=0)
 def pick(
-    every: Float[Array, "g s n"], row: Int[Array, " pairs"], column: Int[Array, " pairs"]
+    how: How, screened: Screened, row: Int[Array, " pairs"], column: Int[Array, " pairs"]
 ) -> Float[Array, "g pairs"]:
-    """Fetch the scores of some pairs in all orientations."""
-    return every[:, row, column]
+    """Return the bounds of some pairs in all orientations."""
+    products = iter([product[:, row, column] for product in screened.products])
+    by_representation = [[next(products) for _ in range(d)] for d in symmetry.dimensions(how.group)]
+    assert screened.offset is not None
+    return jnp.stack(symmetry.recombine(how.group, by_representation)) + screened.offset[row, column]

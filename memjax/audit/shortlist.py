@@ -37,7 +37,7 @@ class Shortlist:
         columns = [
             np.concatenate([mine[old], new]) for mine, new in ((self.score, score), (self.id, other), (self.code, code))
         ]
-        order = np.argsort(_key(row, columns[0]), kind="stable")
+        order = np.argsort(sort_key(row, columns[0]), kind="stable")
         row = row[order]
         rank = np.arange(len(row)) - np.searchsorted(row, np.arange(len(touched)))[row]
         kept = rank < self.score.shape[1]
@@ -59,7 +59,7 @@ class Shortlist:
         self.add(row, other.id[row, place], other.score[row, place], other.code[row, place])
 
 
-def _key(row: np.ndarray, score: np.ndarray) -> np.ndarray:
+def sort_key(row: np.ndarray, score: np.ndarray) -> np.ndarray:
     """Return integers that sort by row, then by falling score."""
     bits = (score + np.float32(0)).view(np.int32).astype(np.int64)  # -0 becomes 0
     rising = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)

@@ -17,7 +17,7 @@ from memjax.audit.describe import Descriptor
 from memjax.audit.exact import score_pairs, turned_queries
 from memjax.audit.resume import Progress
 from memjax.audit.screen import How, Raw, Screened, Side, above, pick, screen
-from memjax.audit.shortlist import AMBIGUOUS, Shortlist
+from memjax.audit.shortlist import AMBIGUOUS, Shortlist, sort_key
 from memjax.mesh import QUERY
 
 _SAMPLE = 20_000  # pairs counted by the histogram, over all blocks
@@ -124,17 +124,18 @@ class Survivors:
         limit = np.minimum(floors[0][row], floors[1][column])
         row, column = np.concatenate([row, sample[0]]), np.concatenate([column, sample[1]])
         limit = np.concatenate([limit, sample[2] - 4 * self.how.slack])
+        before = np.full(screened.score.shape, AMBIGUOUS, np.uint8)  # the orientation that is scored already
+        before[done[0], done[1]] = done[2]
         turn, pair = np.nonzero(self._bounds(screened, row, column) >= limit)
-        key, old = ((r * n + c) * AMBIGUOUS + t for r, c, t in ((row[pair], column[pair], turn), done))
-        pairs, turn = np.divmod(np.setdiff1d(key, old), AMBIGUOUS)
-        return *np.divmod(pairs, n), turn
+        row, column = row[pair], column[pair]
+        new = before[row, column] != turn
+        return row[new], column[new], turn[new]
 
     def _bounds(self, screened: Screened, row: np.ndarray, column: np.ndarray) -> np.ndarray:
         """Return the bounds of some pairs in all orientations: [g, pairs]."""
-        assert screened.every is not None
         room = 1 << max(0, int(len(row) - 1).bit_length())  # few sizes: few compilations
         padded = (jnp.asarray(np.pad(index, (0, room - len(index)))) for index in (row, column))
-        return np.asarray(pick(screened.every, *padded))[:, : len(row)]
+        return np.asarray(pick(self.how, screened, *padded))[:, : len(row)]
 
     def _placed(self, floors: list[np.ndarray]) -> tuple[jax.Array, jax.Array]:
         query, gallery = floors
@@ -161,11 +162,13 @@ def _best(
     row: np.ndarray, column: np.ndarray, turn: np.ndarray, score: np.ndarray, slack: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return each pair once, in order, with its best orientation (+ AMBIGUOUS if another is as good)."""
-    order = np.lexsort((turn, -score, column, row))
-    row, column, turn, score = (part[order] for part in (row, column, turn, score))
-    same = (row[1:] == row[:-1]) & (column[1:] == column[:-1])
-    first = np.flatnonzero(np.r_[True, ~same][: len(row)])
-    close = np.zeros(len(row), bool)
-    close[:-1] = same & (score[:-1] - score[1:] <= slack)
-    code = turn[first] + np.where(close[first], AMBIGUOUS, 0)
-    return row[first], column[first], score[first], code.astype(np.int16)
+    pair = row * (int(column.max(initial=0)) + 1) + column
+    order = np.argsort(sort_key(pair, score))
+    pair = pair[order]
+    same = pair[1:] == pair[:-1]
+    close = np.zeros(len(pair), bool)
+    close[:-1] = same & (score[order[:-1]] - score[order[1:]] <= slack)
+    first = np.flatnonzero(np.r_[True, ~same][: len(pair)])
+    chosen = order[first]
+    code = turn[chosen] + np.where(close[first], AMBIGUOUS, 0)
+    return row[chosen], column[chosen], score[chosen], code.astype(np.int16)

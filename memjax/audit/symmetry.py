@@ -170,9 +170,14 @@ def recombine(group: Group, pair_products: Sequence[Sequence[Array]]) -> list[Ar
     return scores
 
 
+def dimensions(group: Group) -> list[int]:
+    """Return the dimensions of the irreducible representations, in the order of `Parts`."""
+    return [rho.shape[1] for rho in _representations(group)]
+
+
 def multiply_adds(group: Group) -> float:
     """Return what a pair costs, in multiply-adds a pixel: sum over representations of d^3 / |G|."""
-    return sum(rho.shape[1] ** 3 for rho in _representations(group)) / len(group)
+    return sum(d**3 for d in dimensions(group)) / len(group)
 
 
 def check_group(group: Group, space: tuple[int, ...]) -> None:
