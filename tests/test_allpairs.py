@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from small_findings import make_store
 
-from memjax.audit import allpairs as kernel
 from memjax.audit import blocks as cuts
 from memjax.audit import plan as plans
-from memjax.audit import sketch, survivors
+from memjax.audit import search, sketch, survivors
 from memjax.audit.allpairs import allpairs
 from memjax.audit.describe import ArrayImages, Descriptor
 from memjax.audit.memory import available_bytes
@@ -204,7 +203,7 @@ def test_a_wrong_bound_a_dropped_survivor_and_a_wrong_slack_are_seen(monkeypatch
         nothing = np.zeros(0, np.int64)
         monkeypatch.setattr(survivors.Survivors, "_rest", lambda *_: (nothing, nothing, nothing))
     if mutation == "negative slack":
-        monkeypatch.setattr(kernel, "rounding_slack", lambda size: -0.005)
+        monkeypatch.setattr(search, "rounding_slack", lambda size: -0.005)
     right = lists_are_right(query, gallery)
     jax.clear_caches()
     assert right == (mutation == "none")
@@ -345,9 +344,9 @@ def test_blocks_fit_into_the_memory_there_is(monkeypatch):
     least = 4 * 25 * (1 + cuts._COPIES)
     asked = {"k": 2, "symmetry": "none"}
     for available in (None, 10 * least, least):
-        monkeypatch.setattr(kernel, "available_bytes", lambda mesh, told=available: told)
+        monkeypatch.setattr(search, "available_bytes", lambda mesh, told=available: told)
         check(query, gallery, **asked)
-    monkeypatch.setattr(kernel, "available_bytes", lambda mesh: least - 1)
+    monkeypatch.setattr(search, "available_bytes", lambda mesh: least - 1)
     with pytest.raises(UserError, match=r"images of 25 numbers takes at least 4\.66e-07 GiB, 4\.65e-07 GiB are free"):
         check(query, gallery, **asked)
 

@@ -77,7 +77,8 @@ def cut(how: How, n_queries: int, n_gallery: int, size: int, itemsize: int, avai
             "are free; free memory, use fewer --devices, or prepare the images with a smaller --size."
         )
     local = -(-_even(n_queries, min(_QUERY_BYTES, available // 4) // query_bytes) // devices)
-    local = _in_parts(local, -(-PARTS * how.k // devices))
+    parts = max(1, PARTS * how.k)
+    local = _in_parts(local, -(-parts // devices))
     most = min(_GALLERY_MOST, available // (2 * _COPIES))
     rows = max(min(_GALLERY_ROWS, most // (4 * size)), min(_GALLERY_BYTES, most) // (4 * size))
     scores = _SCORE_BYTES
@@ -85,7 +86,7 @@ def cut(how: How, n_queries: int, n_gallery: int, size: int, itemsize: int, avai
         rows = max(rows, min(_SKETCHED_BYTES, available // (2 * _COPIES)) // (itemsize * size))
         scores = min(_BOUND_BYTES, available // (2 * _COPIES))
     width = _even(n_gallery, min(rows, scores // (4 * local * len(how.group))))
-    width = -(-_in_parts(width, math.lcm(PARTS * how.k, devices)) // devices) * devices
+    width = -(-_in_parts(width, math.lcm(parts, devices)) // devices) * devices
     return Blocks(n_queries, n_gallery, local * devices, width)
 
 

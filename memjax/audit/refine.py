@@ -17,7 +17,7 @@ from memjax.audit.shortlist import AMBIGUOUS, Shortlist
 from memjax.orientation import Orientation
 
 _TIE_DECIMALS = 9
-_ALMOST_EQUAL = 1e-3  # this close to the largest score digits matter: an exact copy shall score exactly 1
+ALMOST_EQUAL = 1e-3  # this close to the largest score digits matter: an exact copy shall score exactly 1
 _KEPT_BYTES = 128 << 20  # of described images kept for the next pairs, on each side
 _LIST_BYTES = 64 << 20  # whole lists scored at once
 
@@ -64,13 +64,13 @@ def refine(
     uncertain = (ids[:, -1] >= 0) & (score.shape[1] < others) & (last >= kth - 2 * slack)
 
     contenders = (ids >= 0) & (score >= kth[:, None] - 2 * slack) & ~uncertain[:, None]
-    almost_equal = score > descriptor.limits[1] - _ALMOST_EQUAL
+    almost_equal = score > descriptor.limits[1] - ALMOST_EQUAL
     near = contenders & (_near(score, 2 * slack) | (candidates.code >= AMBIGUOUS) | almost_equal)
     row, place = np.nonzero(near)
     if len(row):
         ambiguous = candidates.code[row, place] >= AMBIGUOUS
         pairs = (row, ids[row, place]) if by_query else (ids[row, place], row)
-        exact, orientation = _score_pairs(pairs, code[row, place], ambiguous, query, gallery, group, descriptor)
+        exact, orientation = exact_pairs(pairs, code[row, place], ambiguous, query, gallery, group, descriptor)
         score[row, place], code[row, place] = exact, orientation
     touched = np.flatnonzero(near.any(1))
     score[touched], ids[touched], code[touched] = _ordered(score[touched], ids[touched], code[touched])
@@ -107,7 +107,7 @@ def _near(score: np.ndarray, distance: float) -> np.ndarray:
     return near
 
 
-def _score_pairs(
+def exact_pairs(
     pairs: tuple[np.ndarray, np.ndarray],
     code: np.ndarray,
     ambiguous: np.ndarray,

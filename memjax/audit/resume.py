@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from memjax.audit.shortlist import Shortlist
+from memjax.audit.shortlist import Pairs, Shortlist
 from memjax.digest import settings_digest
 
 _SAVE_S = 2.0  # a kill costs at most so much work, or one block
@@ -18,10 +18,11 @@ _SAVE_SHARE = 0.05  # of the time may go into saving
 
 @dataclasses.dataclass
 class Progress:
-    """A search under way: the lists of both sides, the histogram, and the number of blocks done."""
+    """A search under way: the lists of both sides or the pairs above a threshold, the histogram, the blocks done."""
 
     query: Shortlist
     gallery: Shortlist
+    above: Pairs
     count: np.ndarray
     done: int
     path: Path | None
@@ -42,6 +43,7 @@ class Progress:
         found = cls(
             query=Shortlist.nothing(n_queries, width),
             gallery=Shortlist.nothing(n_gallery, width),
+            above=Pairs.none(),
             count=np.zeros(bins, np.int64),
             done=0,
             path=path,
@@ -77,7 +79,7 @@ class Progress:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(self.path.name + ".partial")
         with partial.open("wb") as file:
-            told: dict[str, Any] = {"key": np.array(self.key), "done": np.array(self.done), "count": self.count}
+            told: dict[str, Any] = {"key": np.array(self.key), "done": np.array(self.done)}
             np.savez(file, **told, **self._arrays())
             file.flush()
             os.fsync(file.fileno())
@@ -92,19 +94,23 @@ class Progress:
             self.path.unlink(missing_ok=True)
 
     def _arrays(self) -> dict[str, Any]:
-        return {
+        lists = {
             f"{side}_{name}": getattr(getattr(self, side), name)
             for side in ("query", "gallery")
             for name in ("score", "id", "code")
         }
+        return lists | {"count": self.count} | {f"above_{name}": part for name, part in self.above._asdict().items()}
 
     def _load(self, path: Path) -> None:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             if str(arrays["key"]) != self.key:
                 return
-            whole = {name: arrays[name] for name in (*self._arrays(), "count")}  # a checksum is behind each
+            whole = {name: arrays[name] for name in self._arrays()}  # a checksum is behind each
             done = int(arrays["done"])
-        assert all(whole[name].shape == mine.shape for name, mine in self._arrays().items())
-        for name, mine in (*self._arrays().items(), ("count", self.count)):
-            mine[...] = whole[name]
+        above = {name: whole.pop(f"above_{name}") for name in Pairs._fields}
+        mine = self._arrays()
+        assert all(mine[name].shape == kept.shape for name, kept in whole.items())
+        for name, kept in whole.items():
+            mine[name][...] = kept
+        self.above = Pairs(**above)
         self.done = self.saved = done

@@ -6,7 +6,7 @@ transform (`symmetric`), or a sketch whose products bound the scores from above 
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,8 @@ from memjax.audit.sketch import Sketch
 from memjax.audit.symmetry import Group, Parts, Symmetry
 from memjax.mesh import QUERY
 
+LeaveOut = Literal["nothing", "self", "earlier"]  # "earlier": of two images of one set only one pair counts
+
 PARTS = 4  # times k: parts of a block whose maxima give a floor
 
 
@@ -34,11 +36,12 @@ class How:
     score: Score
     group: Group
     channels: tuple[int, ...] | None
-    k: int
+    k: int  # 0: no lists, but all pairs from `threshold` on
+    threshold: float
     bins: int  # 0: no histogram
     limits: tuple[float, float]
     slack: float
-    exclude_self: bool
+    leave_out: LeaveOut
     mesh: Mesh
 
 
@@ -149,17 +152,19 @@ def _screen(
     every = list(pair_products[0][0]) if how.kind == "product" else symmetry.recombine(how.group, pair_products)
     best, code = _best_orientation(how, every)
     offset = queries.facts.offset[:, None] + block.facts.offset
-    if how.exclude_self:
-        offset = jnp.where(queries.id[:, None] == block.id, -jnp.inf, offset)
+    if how.leave_out != "nothing":
+        same_or_earlier = jnp.greater_equal if how.leave_out == "earlier" else jnp.equal
+        offset = jnp.where(same_or_earlier(queries.id[:, None], block.id), -jnp.inf, offset)
     score = best + offset
     s, n = score.shape
     devices = jax.lax.axis_size(QUERY)
 
-    part = part_size(s, -(-PARTS * how.k // devices))
-    maxima = jax.lax.all_gather(score.reshape(s // part, part, n).max(1), QUERY, axis=0, tiled=True)
-    gallery_floor = jnp.maximum(gallery_floor, _kth(maxima.T, how.k))
-    part = part_size(n, PARTS * how.k)
-    query_floor = jnp.maximum(query_floor, _kth(score.reshape(s, n // part, part).max(2), how.k))
+    if how.k:
+        part = part_size(s, -(-PARTS * how.k // devices))
+        maxima = jax.lax.all_gather(score.reshape(s // part, part, n).max(1), QUERY, axis=0, tiled=True)
+        gallery_floor = jnp.maximum(gallery_floor, _kth(maxima.T, how.k))
+        part = part_size(n, PARTS * how.k)
+        query_floor = jnp.maximum(query_floor, _kth(score.reshape(s, n // part, part).max(2), how.k))
     floor = jnp.minimum(query_floor[:, None], gallery_floor) - 2 * how.slack
     passed = (score >= floor) & (score > -jnp.inf)
     counted = jax.lax.psum(_histogram(how, score), QUERY)

@@ -1,10 +1,29 @@
 """Each image's list of its best partners so far, on the host, fed with the few pairs that passed its threshold."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
 AMBIGUOUS = 64  # added to an orientation's index where another orientation scores the same within the slack
+
+
+class Pairs(NamedTuple):
+    """Any number of pairs: query and gallery id int64, score float32, orientation code int16."""
+
+    query: np.ndarray
+    gallery: np.ndarray
+    score: np.ndarray
+    code: np.ndarray
+
+    @classmethod
+    def none(cls) -> "Pairs":
+        """Return no pairs."""
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.int16))
+
+    def and_also(self, other: "Pairs") -> "Pairs":
+        """Return these pairs and the other ones."""
+        return Pairs(*(np.concatenate(parts) for parts in zip(self, other, strict=True)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from memjax.audit.describe import Descriptor
 from memjax.audit.exact import score_pairs, turned_queries
 from memjax.audit.resume import Progress
 from memjax.audit.screen import How, Raw, Screened, Side, above, pick, screen
-from memjax.audit.shortlist import AMBIGUOUS, Shortlist, sort_key
+from memjax.audit.shortlist import AMBIGUOUS, Pairs, Shortlist, sort_key
 from memjax.mesh import QUERY
 
 _SAMPLE = 20_000  # pairs counted by the histogram, over all blocks
@@ -81,6 +81,26 @@ class Survivors:
             mine = score >= floor[owner] - 2 * how.slack
             lists.add(owner[mine], other[mine], score[mine], code[mine])
         self._count(found, score[np.searchsorted(row * n + column, sample)])
+
+    def take_above(
+        self, found: Progress, block: Raw, described: Side, start: int, left: int, *, most: int | None = None
+    ) -> None:
+        """Add all pairs of a block from the threshold on.
+
+        Raises:
+          TooManyError: more than `most` exact scores would be needed; nothing was added.
+        """
+        how = self.how
+        floors = [np.full(len(side.id), how.threshold, np.float32) for side in (self.queries, described)]
+        screened = screen(how, self.queries, described, *self._placed(floors))
+        nothing = np.zeros(0, np.int64)
+        pairs = self._rest(screened, floors, (nothing, nothing, nothing), (nothing, nothing, np.zeros(0, np.float32)))
+        if most is not None and len(pairs[0]) > most:
+            raise TooManyError
+        row, column, score, code = _best(*pairs, self._exact(block, described)(*pairs), how.slack)
+        high = score >= how.threshold - 2 * how.slack
+        found.begin_block()
+        found.above = found.above.and_also(Pairs(row[high] + start, column[high] + left, score[high], code[high]))
 
     def _exact(self, block: Raw, described: Side) -> Callable[..., np.ndarray]:
         """Return what scores pairs of the block, given as query, gallery image and orientation."""

@@ -1,0 +1,202 @@
+"""Go through all pairs of two sets by a plan, block by block: the loop behind `allpairs` and `above`."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array
+
+from memjax.audit import blocks as cuts
+from memjax.audit import plan as plans
+from memjax.audit import symmetry
+from memjax.audit.describe import Descriptor, Images
+from memjax.audit.memory import available_bytes
+from memjax.audit.refine import rounding_slack
+from memjax.audit.resume import Progress
+from memjax.audit.screen import How, LeaveOut, Screened, Side, describe_gallery, describe_queries, screen
+from memjax.audit.shortlist import Pairs
+from memjax.audit.sketch import Sketch, left_out
+from memjax.audit.survivors import Survivors, TooManyError
+from memjax.audit.symmetry import Group, Symmetry
+from memjax.errors import UserError
+from memjax.mesh import QUERY
+
+_LOOKED_AT = 64  # gallery images on which sketches are tried
+_SPARE = 4  # candidates kept beyond k, so that near-ties across the last place can be settled without a second pass
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Search:
+    """What two sets are searched for, and how; see `allpairs` and `above` for the fields."""
+
+    query: Images
+    gallery: Images
+    group: Group
+    mesh: Mesh
+    descriptor: Descriptor
+    plan: plans.Kind | Literal["auto"]
+    k: int = 0  # 0: all pairs from `threshold` on
+    threshold: float = -np.inf
+    bins: int = 0
+    leave_out: LeaveOut = "nothing"
+    unfinished: Path | None = None
+    progress: Callable[[int], object] = lambda pairs: None
+    tell: Callable[[str], object] = lambda text: None
+
+    def run(self) -> tuple[Progress, How]:
+        """Search by the plan that is asked for or the cheapest; return what was found, and by which plan.
+
+        Raises:
+          UserError: a group that the shape does not allow, more devices than queries, an image with NaN or infinity in
+            it, images that change during the search, or too little memory.
+        """
+        shape = self.query.block(0, 1).shape[1:]
+        assert shape == self.gallery.block(0, 1).shape[1:], "the caller checks shapes"
+        if self.mesh.size > (n := len(self.query)):
+            raise UserError(f"{self.mesh.size} devices for {n} query images; use at most {n} (--devices={n}).")
+        symmetry.check_group(self.group, shape[:-1])
+        symmetry.check_mask(self.group, self.descriptor.mask)
+        chosen = plans.choose(
+            self.plan,
+            queries=len(self.query),
+            gallery=len(self.gallery),
+            size=int(np.prod(shape)),
+            n_axes=len(shape) - 1,
+            group=self.group,
+            left_out=lambda block: left_out(_some(self.gallery), block),
+        )
+        self.tell(chosen.sentence)
+        how = How(
+            kind=chosen.kind,
+            block=chosen.block,
+            score=self.descriptor.score,
+            group=self.group,
+            channels=self.descriptor.channels,
+            k=self.k,
+            threshold=self.threshold,
+            bins=self.bins,
+            limits=self.descriptor.limits,
+            slack=rounding_slack(int(np.prod(shape))),
+            leave_out=self.leave_out,
+            mesh=self.mesh,
+        )
+        try:
+            return self._by(how, may_turn=self.plan == "auto"), how
+        except TooManyError:
+            self.tell("the sketches rule out too little: plan symmetric instead")
+            how = dataclasses.replace(how, kind="symmetric")
+            return self._by(how, may_turn=False), how
+
+    def _by(self, how: How, *, may_turn: bool) -> Progress:
+        """Go through all pairs by one plan.
+
+        Raises:
+          TooManyError: the plan is sketched, `may_turn`, and the first block shows that another plan is better.
+        """
+        first = self.query.block(0, 1)
+        size, sides = first[0].size, (len(self.query), len(self.gallery))
+        transform = _transform(how, first.shape[1:], self.descriptor.mask)
+        mask = self.descriptor.mask
+        mask = None if mask is None else jax.device_put(mask, NamedSharding(how.mesh, P()))
+        blocks = cuts.cut(how, *sides, size, first.dtype.itemsize, available_bytes(how.mesh))
+        settings = [how.kind, how.block, how.threshold, how.mesh.size, blocks]
+        found = Progress.begin(self.unfinished, settings, *sides, how.k + _SPARE if how.k else 0, how.bins)
+        self.progress(blocks.pairs_before(found.done))
+        try:
+            for number, start, raw_queries in cuts.query_chunks(self.query, blocks, how.mesh, found.done):
+                queries = describe_queries(how, transform, raw_queries, mask)
+                _check_finite(self.query, queries)
+                survivors = None
+                if how.kind == "sketched":
+                    survivors = Survivors(how, raw_queries, queries, self.descriptor, pairs=sides[0] * sides[1])
+                for left, block in cuts.gallery_blocks(self.gallery, blocks, how.mesh, max(0, found.done - number)):
+                    described = describe_gallery(how, transform, block, mask)
+                    _check_finite(self.gallery, described)
+                    self.gallery.check_unchanged()
+                    pairs = blocks.pairs_of(start, left)
+                    if survivors:
+                        most = plans.most_survivors(pairs, size, how.group) if may_turn and not found.done else None
+                        take = survivors.take if how.k else survivors.take_above
+                        take(found, block, described, start, left, most=most)
+                    else:
+                        (_take if how.k else _take_above)(found, how, queries, described, start, left)
+                    found.end_block()
+                    self.progress(pairs)
+            self.query.check_unchanged()
+        except BaseException:
+            found.rescue()
+            raise
+        return found
+
+
+def _transform(how: How, shape: tuple[int, ...], mask: np.ndarray | None) -> Symmetry | Sketch:
+    if how.kind == "sketched":
+        n_channels = shape[-1] if how.channels is None else len(how.channels)
+        return Sketch.of(how.group, shape[:-1], how.block, n_channels=n_channels)
+    group = how.group if how.kind == "symmetric" else how.group[:1]
+    return Symmetry.of(group, shape, channels=how.channels, mask=mask)
+
+
+def _some(images: Images) -> np.ndarray:
+    """Return images from all over the set."""
+    return images.gather(np.arange(0, len(images), -(-len(images) // _LOOKED_AT)))
+
+
+def _take(found: Progress, how: How, queries: Side, described: Side, start: int, left: int) -> None:
+    """Add the pairs that may belong to a list to it, and the block's scores to the histogram."""
+    floors = (
+        _floors(found.query.floor(how.k), start, len(queries.id), how.mesh, P(QUERY)),
+        _floors(found.gallery.floor(how.k), left, len(described.id), how.mesh, P()),
+    )
+    screened = screen(how, queries, described, *floors)
+    row, column, score, code = _passed(screened)
+    found.begin_block()
+    sides = (
+        (found.query, row, column + left, screened.query_floor, start),
+        (found.gallery, column, row + start, screened.gallery_floor, left),
+    )
+    for lists, owner, other, floor, first in sides:
+        mine = score >= np.asarray(floor)[owner] - 2 * how.slack
+        lists.add(owner[mine] + first, other[mine], score[mine], code[mine])
+    found.count += np.asarray(screened.counted)
+
+
+def _take_above(found: Progress, how: How, queries: Side, described: Side, start: int, left: int) -> None:
+    """Add the pairs from the threshold on."""
+    level = np.full(1, how.threshold, np.float32)
+    floors = (
+        _floors(np.broadcast_to(level, len(queries.id)), 0, len(queries.id), how.mesh, P(QUERY)),
+        _floors(np.broadcast_to(level, len(described.id)), 0, len(described.id), how.mesh, P()),
+    )
+    row, column, score, code = _passed(screen(how, queries, described, *floors))
+    found.begin_block()
+    found.above = found.above.and_also(Pairs(row + start, column + left, score, code))
+
+
+def _passed(screened: Screened) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the block's row, column, score and orientation code of the pairs that passed."""
+    passed = np.flatnonzero(np.asarray(screened.passed))
+    row, column = np.divmod(passed, screened.score.shape[1])
+    score, code = (np.asarray(part).ravel()[passed] for part in (screened.score, screened.code))
+    return row, column, score, code.astype(np.int16)
+
+
+def _floors(floor: np.ndarray, start: int, rows: int, mesh: Mesh, spec: P) -> Array:
+    """Return the floors of `rows` lists from `start` on; padding lets nothing through."""
+    part = np.full(rows, np.inf, np.float32)
+    part[: len(floor) - start] = floor[start : start + rows]
+    return jax.device_put(part, NamedSharding(mesh, spec))
+
+
+def _check_finite(images: Images, described: Side) -> None:
+    bad = np.asarray(described.id)[~np.asarray(described.facts.finite) & (np.asarray(described.id) >= 0)]
+    if len(bad):
+        raise UserError(
+            f"{images.name(int(bad[0]))} holds NaN or infinity ({len(bad)} such images in its block); "
+            "mend or leave out such images."
+        )
