@@ -174,3 +174,15 @@ def test_a_generator_of_unseen_patients_is_called_clean(tmp_path, rule):
         )
         wrong += not findings.decision.is_clean
     assert wrong <= 2  # 0.5 expected; P(more than 2) = 0.012
+
+
+def test_training_images_that_are_the_same_in_another_orientation_or_after_saving_again_are_duplicates(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 200, (12, 8, 8, 1)).astype(np.uint8)
+    images[4] = np.rot90(images[1])
+    images[7] = images[1] + 50  # brighter: the same correlation
+    images[9] = images[2]
+    train = image_set(tmp_path, "train", images)
+    synthetic = image_set(tmp_path, "synthetic", rng.integers(0, 200, (3, 8, 8, 1)).astype(np.uint8))
+    findings = audited(tmp_path, train, synthetic, None)
+    assert findings.duplicates == [[1, 4, 7], [2, 9]]

@@ -3,13 +3,23 @@
 import numpy as np
 from small_findings import make_store
 
+from memjax.audit.above import ScoredPairs
 from memjax.audit.findings import ImageSet, Neighbours
-from memjax.audit.leaks import duplicates, find_leaks, leaked_heldout, near_identical
+from memjax.audit.leaks import duplicate_groups, find_leaks, leaked_heldout, near_identical
 
 
 def image_set(folder, role, images, patients=None, constant=()):
     return ImageSet(
         role=role, given=role, store=make_store(folder / role, images, patients=patients), constant=constant
+    )
+
+
+def near(one, two):
+    return ScoredPairs(
+        query=np.array(one, int),
+        gallery=np.array(two, int),
+        score=np.ones(len(one)),
+        orientation=np.zeros(len(one), np.int16),
     )
 
 
@@ -24,7 +34,10 @@ def test_duplicates_are_the_groups_of_equal_images(tmp_path):
     images[8] = images[2]
     images[3] = images[5] = 0  # blank images are equal, but evidence of nothing
     train = image_set(tmp_path, "train", images, constant=(3, 5))
-    assert duplicates(train) == [[1, 4, 7], [2, 8]]
+    assert duplicate_groups(train, near([], [])) == [[1, 4, 7], [2, 8]]
+    assert duplicate_groups(train, near([0, 7], [6, 8])) == [[0, 6], [1, 2, 4, 7, 8]]
+    alone = image_set(tmp_path / "alone", "train", random_images(5, 4))
+    assert duplicate_groups(alone, near([], [])) == []
 
 
 def test_an_image_or_patient_in_two_folders(tmp_path):

@@ -16,7 +16,7 @@ from memjax.audit.shortlist import AMBIGUOUS
 from memjax.audit.symmetry import Group
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class ScoredPairs:
     """Pairs by query, then by gallery image; the orientation turns the gallery image into the query."""
 

@@ -14,12 +14,13 @@ from typing import Literal
 import numpy as np
 from jax.sharding import Mesh
 
+from memjax.audit.above import ScoredPairs, pairs_above
 from memjax.audit.allpairs import AllPairs, allpairs
 from memjax.audit.decide import Criterion, decide, patient_index, summarize
 from memjax.audit.describe import Descriptor, Score, constant_images, foreground
 from memjax.audit.findings import Decision, Findings, Histogram, ImageSet, Neighbours, NullSummary
-from memjax.audit.keep import kept_pairs
-from memjax.audit.leaks import duplicates, find_leaks, leaked_heldout, near_identical
+from memjax.audit.keep import kept_above, kept_pairs
+from memjax.audit.leaks import NEAR_IDENTICAL, duplicate_groups, find_leaks, leaked_heldout, near_identical
 from memjax.audit.null import Null, fit_null
 from memjax.audit.plan import Kind
 from memjax.errors import UserError
@@ -109,6 +110,26 @@ def audit(
         digests = (query.store.manifest.digest, gallery.store.manifest.digest)
         return kept_pairs(kept, digests, descriptor, group, k, run)
 
+    def within(images: ImageSet, descriptor: Descriptor) -> ScoredPairs:
+        what, n = f"{images.role} against itself", len(images.store)
+
+        def run(unfinished: Path) -> ScoredPairs:
+            return pairs_above(
+                images.store,
+                images.store,
+                NEAR_IDENTICAL,
+                group=group,
+                mesh=narrowed(mesh, n),
+                descriptor=descriptor,
+                plan=question.plan,
+                within=True,
+                unfinished=unfinished,
+                progress=progress(what, n * n),
+                tell=lambda sentence: tell(f"{what}: {sentence}"),
+            )
+
+        return kept_above(kept, images.store.manifest.digest, descriptor, group, NEAR_IDENTICAL, run)
+
     plain = Descriptor(score=question.score, channels=question.channels)
     pairs = search(synthetic, train, plain, "synthetic against train", _BINS)
     reference = heldout and search(heldout, train, plain, "held-out against train")
@@ -146,7 +167,7 @@ def audit(
         foreground=on_foreground and on_foreground[0],
         foreground_null=on_foreground and on_foreground[1],
         foreground_score=on_foreground and on_foreground[2].query_to_gallery.score[:, 0],
-        duplicates=duplicates(train),
+        duplicates=duplicate_groups(train, within(train, Descriptor(channels=question.channels))),
         leaks=leaks,
         warnings=_warnings(train, synthetic, heldout, null, excluded),
     )

@@ -144,7 +144,7 @@ class Findings:
     foreground: Decision | None  # the same decision on foreground pixels only; None if not computed
     foreground_null: NullSummary | None
     foreground_score: np.ndarray | None  # float64 [S], each synthetic image's best training score on the foreground
-    duplicates: Sequence[Sequence[int]]  # groups of training ids with byte-identical pixels
+    duplicates: Sequence[Sequence[int]]  # groups of training ids with practically identical images
     leaks: Sequence[Leak]
     warnings: Sequence[str] = ()  # one sentence each: what limits the conclusion
     planted: Sequence[PlantedRow] = ()  # demonstrations only

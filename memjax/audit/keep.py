@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from memjax import __version__
+from memjax.audit.above import ScoredPairs
 from memjax.audit.allpairs import AllPairs
 from memjax.audit.describe import Descriptor
 from memjax.audit.findings import Histogram, Neighbours
@@ -30,42 +31,73 @@ def kept_pairs(
 
     `search` is called with the path where it may keep what it has found before it ends.
     """
+    asked = [digests, *_described(descriptor, group), k]
+    arrays = _kept(folder, "pairs", asked, lambda unfinished: _of_pairs(search(unfinished)), _to_pairs)
+    return _to_pairs(arrays)
+
+
+def kept_above(
+    folder: Path,
+    digest: str,
+    descriptor: Descriptor,
+    group: tuple[Orientation, ...],
+    threshold: float,
+    search: Callable[[Path], ScoredPairs],
+) -> ScoredPairs:
+    """Return the search of this store for its own duplicates from `folder`, or run and keep it."""
+    asked = [digest, *_described(descriptor, group), threshold]
+    arrays = _kept(
+        folder, "within", asked, lambda unfinished: vars(search(unfinished)), lambda kept: ScoredPairs(**kept)
+    )
+    return ScoredPairs(**arrays)
+
+
+def _described(descriptor: Descriptor, group: tuple[Orientation, ...]) -> list[Any]:
     mask = None if descriptor.mask is None else array_digest(descriptor.mask)
-    names = [orientation.name for orientation in group]
-    key = settings_digest([__version__, digests, descriptor.score, descriptor.channels, mask, names, k])
-    path = folder / f"pairs-{key[:16]}.npz"
+    return [descriptor.score, descriptor.channels, mask, [orientation.name for orientation in group]]
+
+
+def _kept(
+    folder: Path,
+    name: str,
+    asked: Any,
+    search: Callable[[Path], dict[str, Any]],
+    check: Callable[[dict[str, Any]], object],
+) -> dict[str, Any]:
+    """Return the arrays kept for what was asked, if they are whole and of the right names; or search and keep them."""
+    path = folder / f"{name}-{settings_digest([__version__, asked])[:16]}.npz"
     if path.exists():
         with contextlib.suppress(Exception):  # damaged bytes may raise whatever they like; then search again
-            return _load(path)
-    pairs = search(path.with_suffix(".unfinished"))
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+                arrays = {key: kept[key] for key in kept.files}
+            check(arrays)
+            return arrays
+    arrays = search(path.with_suffix(".unfinished"))
     folder.mkdir(parents=True, exist_ok=True)
-    _save(path, pairs)
-    return pairs
-
-
-def _save(path: Path, pairs: AllPairs) -> None:
-    counted = pairs.histogram
-    arrays: dict[str, Any] = (
-        {} if counted is None else {name: np.asarray(value) for name, value in vars(counted).items()}
-    )
-    for direction in _DIRECTIONS:
-        near: Neighbours = getattr(pairs, direction)
-        arrays |= {f"{direction}_{name}": getattr(near, name) for name in ("score", "id", "orientation")}
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         np.savez(file, **arrays)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    return arrays
 
 
-def _load(path: Path) -> AllPairs:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        near = {
-            direction: Neighbours(**{name: arrays[f"{direction}_{name}"] for name in ("score", "id", "orientation")})
-            for direction in _DIRECTIONS
-        }
-        counted = None
-        if "edges" in arrays:
-            counted = Histogram(arrays["edges"], arrays["count"], is_sample=bool(arrays["is_sample"]))
-        return AllPairs(**near, histogram=counted)
+def _of_pairs(pairs: AllPairs) -> dict[str, Any]:
+    counted = {} if pairs.histogram is None else vars(pairs.histogram)
+    arrays = {name: np.asarray(value) for name, value in counted.items()}
+    for direction in _DIRECTIONS:
+        near: Neighbours = getattr(pairs, direction)
+        arrays |= {f"{direction}_{name}": getattr(near, name) for name in ("score", "id", "orientation")}
+    return arrays
+
+
+def _to_pairs(arrays: dict[str, Any]) -> AllPairs:
+    near = {
+        direction: Neighbours(**{name: arrays[f"{direction}_{name}"] for name in ("score", "id", "orientation")})
+        for direction in _DIRECTIONS
+    }
+    counted = None
+    if "edges" in arrays:
+        counted = Histogram(arrays["edges"], arrays["count"], is_sample=bool(arrays["is_sample"]))
+    return AllPairs(**near, histogram=counted)

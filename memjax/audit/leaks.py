@@ -4,16 +4,32 @@ from collections import defaultdict
 from itertools import combinations
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
+from memjax.audit.above import ScoredPairs
 from memjax.audit.findings import ImageSet, Leak, Neighbours
 
 NEAR_IDENTICAL = 0.9999  # no two acquisitions correlate like this; re-encoding or rescaling one image does
 
 
-def duplicates(images: ImageSet) -> list[list[int]]:
-    """Return the groups of ids whose pixels are byte for byte the same; images without contrast are no evidence."""
-    groups = [ids for ids in _by_content(images).values() if len(ids) > 1]
-    return sorted(groups)
+def duplicate_groups(images: ImageSet, near: ScoredPairs) -> list[list[int]]:
+    """Return the groups of ids of practically identical images: byte for byte, or by pairs at NEAR_IDENTICAL.
+
+    Of three images that are alike in a chain all three are one group. Images without contrast are no evidence.
+
+    Args:
+      images: the set.
+      near: its pairs of different images, in any orientation.
+    """
+    same = [(ids[0], other) for ids in _by_content(images).values() for other in ids[1:]]
+    one, two = np.array([*same, *zip(near.query.tolist(), near.gallery.tolist(), strict=True)], int).reshape(-1, 2).T
+    n = len(images.store)
+    _, member = connected_components(coo_array((np.ones(len(one)), (one, two)), shape=(n, n)), directed=False)
+    groups: dict[int, list[int]] = defaultdict(list)
+    for id_ in np.unique([one, two]).tolist():
+        groups[int(member[id_])].append(id_)
+    return sorted(groups.values())
 
 
 def find_leaks(sets: list[ImageSet]) -> list[Leak]:

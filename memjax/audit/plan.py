@@ -25,7 +25,7 @@ _COMPILE = {"product": 0.0, "symmetric": 3e10, "sketched": 1e11}
 _PAIR, _PIXEL_OF_PAIR = 1e5, 12.0  # of an exact score: a pair, and a pixel of it
 _CLOSE = 0.03  # a sketch that leaves out no more of the energy is as good as any
 _USELESS = 0.3  # one that leaves out more rules out nothing
-_SURVIVORS = 0.03  # of the pairs, if all goes well
+_SURVIVORS, _ABOVE = 0.03, 0.001  # of the pairs, if all goes well: for lists, and above a threshold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,7 @@ def choose(
     size: int,
     n_axes: int,
     group: Group,
+    lists: bool,
     left_out: Callable[[int], float],
 ) -> Plan:
     """Return the cheapest plan, or the one that is asked for.
@@ -56,6 +57,7 @@ def choose(
       size: numbers in an image.
       n_axes: number of its axes.
       group: the orientations.
+      lists: whether everybody's best are wanted, or only pairs above a threshold.
       left_out: tells for blocks of some side how much of the images' energy their means leave out; asked only if a
         sketch comes into question.
     """
@@ -76,7 +78,11 @@ def choose(
                 break
         if asked == "sketched" or rest < _USELESS:
             price["sketched"] = (
-                pairs * (each * size * 1.1 / block**n_axes + _SURVIVORS * (_PAIR + _PIXEL_OF_PAIR * size))
+                pairs
+                * (
+                    each * size * 1.1 / block**n_axes
+                    + (_SURVIVORS if lists else _ABOVE) * (_PAIR + _PIXEL_OF_PAIR * size)
+                )
                 + _SKETCH * images * size
                 + _COMPILE["sketched"]
             )

@@ -36,8 +36,7 @@ class How:
     score: Score
     group: Group
     channels: tuple[int, ...] | None
-    k: int  # 0: no lists, but all pairs from `threshold` on
-    threshold: float
+    k: int  # 0: no lists, but all pairs from a threshold on
     bins: int  # 0: no histogram
     limits: tuple[float, float]
     slack: float

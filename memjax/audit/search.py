@@ -1,6 +1,7 @@
 """Go through all pairs of two sets by a plan, block by block: the loop behind `allpairs` and `above`."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -68,6 +69,7 @@ class Search:
             size=int(np.prod(shape)),
             n_axes=len(shape) - 1,
             group=self.group,
+            lists=self.k > 0,
             left_out=lambda block: left_out(_some(self.gallery), block),
         )
         self.tell(chosen.sentence)
@@ -78,7 +80,6 @@ class Search:
             group=self.group,
             channels=self.descriptor.channels,
             k=self.k,
-            threshold=self.threshold,
             bins=self.bins,
             limits=self.descriptor.limits,
             slack=rounding_slack(int(np.prod(shape))),
@@ -104,7 +105,7 @@ class Search:
         mask = self.descriptor.mask
         mask = None if mask is None else jax.device_put(mask, NamedSharding(how.mesh, P()))
         blocks = cuts.cut(how, *sides, size, first.dtype.itemsize, available_bytes(how.mesh))
-        settings = [how.kind, how.block, how.threshold, how.mesh.size, blocks]
+        settings = [how.kind, how.block, self.threshold, how.mesh.size, blocks]
         found = Progress.begin(self.unfinished, settings, *sides, how.k + _SPARE if how.k else 0, how.bins)
         self.progress(blocks.pairs_before(found.done))
         try:
@@ -114,17 +115,25 @@ class Search:
                 survivors = None
                 if how.kind == "sketched":
                     survivors = Survivors(how, raw_queries, queries, self.descriptor, pairs=sides[0] * sides[1])
-                for left, block in cuts.gallery_blocks(self.gallery, blocks, how.mesh, max(0, found.done - number)):
+                # In a set against itself the blocks before the first query hold pairs that counted already.
+                earlier = start // blocks.width if how.leave_out == "earlier" else 0
+                if number + earlier > found.done:
+                    self.progress(blocks.pairs_before(number + earlier) - blocks.pairs_before(found.done))
+                    found.done = number + earlier
+                for left, block in cuts.gallery_blocks(self.gallery, blocks, how.mesh, found.done - number):
                     described = describe_gallery(how, transform, block, mask)
                     _check_finite(self.gallery, described)
                     self.gallery.check_unchanged()
                     pairs = blocks.pairs_of(start, left)
                     if survivors:
                         most = plans.most_survivors(pairs, size, how.group) if may_turn and not found.done else None
-                        take = survivors.take if how.k else survivors.take_above
+                        take = survivors.take
+                        if not how.k:
+                            take = functools.partial(survivors.take_above, self.threshold)
                         take(found, block, described, start, left, most=most)
                     else:
-                        (_take if how.k else _take_above)(found, how, queries, described, start, left)
+                        take = _take if how.k else functools.partial(_take_above, self.threshold)
+                        take(found, how, queries, described, start, left)
                     found.end_block()
                     self.progress(pairs)
             self.query.check_unchanged()
@@ -166,12 +175,13 @@ def _take(found: Progress, how: How, queries: Side, described: Side, start: int,
     found.count += np.asarray(screened.counted)
 
 
-def _take_above(found: Progress, how: How, queries: Side, described: Side, start: int, left: int) -> None:
+def _take_above(
+    threshold: float, found: Progress, how: How, queries: Side, described: Side, start: int, left: int
+) -> None:
     """Add the pairs from the threshold on."""
-    level = np.full(1, how.threshold, np.float32)
     floors = (
-        _floors(np.broadcast_to(level, len(queries.id)), 0, len(queries.id), how.mesh, P(QUERY)),
-        _floors(np.broadcast_to(level, len(described.id)), 0, len(described.id), how.mesh, P()),
+        _floors(np.full(len(side.id), threshold, np.float32), 0, len(side.id), how.mesh, spec)
+        for side, spec in ((queries, P(QUERY)), (described, P()))
     )
     row, column, score, code = _passed(screen(how, queries, described, *floors))
     found.begin_block()

@@ -83,7 +83,15 @@ class Survivors:
         self._count(found, score[np.searchsorted(row * n + column, sample)])
 
     def take_above(
-        self, found: Progress, block: Raw, described: Side, start: int, left: int, *, most: int | None = None
+        self,
+        threshold: float,
+        found: Progress,
+        block: Raw,
+        described: Side,
+        start: int,
+        left: int,
+        *,
+        most: int | None = None,
     ) -> None:
         """Add all pairs of a block from the threshold on.
 
@@ -91,14 +99,14 @@ class Survivors:
           TooManyError: more than `most` exact scores would be needed; nothing was added.
         """
         how = self.how
-        floors = [np.full(len(side.id), how.threshold, np.float32) for side in (self.queries, described)]
+        floors = [np.full(len(side.id), threshold, np.float32) for side in (self.queries, described)]
         screened = screen(how, self.queries, described, *self._placed(floors))
         nothing = np.zeros(0, np.int64)
         pairs = self._rest(screened, floors, (nothing, nothing, nothing), (nothing, nothing, np.zeros(0, np.float32)))
         if most is not None and len(pairs[0]) > most:
             raise TooManyError
         row, column, score, code = _best(*pairs, self._exact(block, described)(*pairs), how.slack)
-        high = score >= how.threshold - 2 * how.slack
+        high = score >= threshold - 2 * how.slack
         found.begin_block()
         found.above = found.above.and_also(Pairs(row[high] + start, column[high] + left, score[high], code[high]))
 

@@ -121,7 +121,7 @@ def alerts(findings: Findings) -> list[Alert]:
         found.append(Alert(text=text, anchor="leaks"))
     if findings.duplicates:
         images = sum(len(group) for group in findings.duplicates)
-        text = f"The training set holds {count(images)} images that are identical to another one of it."
+        text = f"The training set holds {count(images)} images that are practically identical to another one of it."
         found.append(Alert(text=text, anchor="duplicates"))
     if findings.synthetic.constant:
         blank = many(len(findings.synthetic.constant), "synthetic image has", "synthetic images have")
