@@ -9,12 +9,12 @@ QUERY = "query"  # the audit splits the query images over this axis
 
 
 def audit_mesh(n_devices: int | None = None, *, at_most: int | None = None) -> Mesh:
-    """Return a one-axis mesh of the first `n_devices` devices (None: all, but not more than `at_most`).
+    """Return a one-axis mesh of this process's first `n_devices` devices (None: all, but not more than `at_most`).
 
     Raises:
       UserError: there are fewer devices than asked for.
     """
-    devices = jax.devices()
+    devices = jax.local_devices()
     if n_devices is None:
         n_devices = min(len(devices), at_most or len(devices))
     if not 1 <= n_devices <= len(devices):

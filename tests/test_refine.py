@@ -35,7 +35,7 @@ def refined(candidates, query, gallery, k):
         group=GROUP,
         descriptor=Descriptor(),
         by_query=True,
-        exclude_self=False,
+        own=None,
     )
 
 

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from memjax.audit.describe import Descriptor, Images
 from memjax.audit.plan import Kind
+from memjax.audit.processes import joined, own_part
 from memjax.audit.refine import ALMOST_EQUAL, exact_pairs
 from memjax.audit.search import Search
 from memjax.audit.shortlist import AMBIGUOUS
@@ -59,15 +60,17 @@ def pairs_above(
       UserError: as `Search.run`.
     """
     descriptor = descriptor or Descriptor()
+    part = own_part(gallery)
     found, how = Search(
         query=query,
-        gallery=gallery,
+        gallery=part,
         group=group,
         mesh=mesh,
         descriptor=descriptor,
         plan=plan,
         threshold=threshold,
         leave_out="earlier" if within else "nothing",
+        first=part.start,
         unfinished=unfinished,
         progress=progress,
         tell=tell,
@@ -78,15 +81,15 @@ def pairs_above(
     unsure = ambiguous | (score < threshold + 2 * how.slack) | (score > descriptor.limits[1] - ALMOST_EQUAL)
     if unsure.any():
         ids = (pairs.query[unsure], pairs.gallery[unsure])
-        score[unsure], code[unsure] = exact_pairs(
-            ids, code[unsure], ambiguous[unsure], query, gallery, group, descriptor
-        )
-    kept = np.flatnonzero(score >= threshold)
-    kept = kept[np.lexsort((pairs.gallery[kept], pairs.query[kept]))]
+        score[unsure], code[unsure] = exact_pairs(ids, code[unsure], ambiguous[unsure], query, part, group, descriptor)
+    kept = score >= threshold
+    mine = {
+        "query": pairs.query[kept],
+        "gallery": pairs.gallery[kept] + part.start,
+        "score": np.clip(score[kept], *descriptor.limits),
+        "orientation": code[kept].astype(np.int16),
+    }
+    everybody = joined(mine)
+    order = np.lexsort((everybody["gallery"], everybody["query"]))
     found.end()
-    return ScoredPairs(
-        query=pairs.query[kept],
-        gallery=pairs.gallery[kept],
-        score=np.clip(score[kept], *descriptor.limits),
-        orientation=code[kept].astype(np.int16),
-    )
+    return ScoredPairs(**{name: array[order] for name, array in everybody.items()})

@@ -9,6 +9,9 @@ the scores where sorting costs ten, and let about 1.1 k scores of each list thro
 The device works in float32. `refine` then settles what float32 cannot: lists whose order, orientation or last place is
 closer than the rounding error are scored again in float64, so ids and orientations are those of a float64 brute force,
 with ties (closer than 1e-9) to the lower id.
+
+Where several processes run, each searches its own part of the gallery with its own devices, and reads no other (but for
+the few images that are scored again); lists are merged in the end, so every process returns the whole answer.
 """
 
 import dataclasses
@@ -23,8 +26,13 @@ from jax.sharding import Mesh
 from memjax.audit import plan as plans
 from memjax.audit.describe import Descriptor, Images
 from memjax.audit.findings import Histogram, Neighbours
+from memjax.audit.processes import exchange, joined, own_part
 from memjax.audit.refine import refine
+from memjax.audit.resume import Progress
+from memjax.audit.screen import How
 from memjax.audit.search import Search
+from memjax.audit.shortlist import Shortlist
+from memjax.audit.survivors import sample_rate
 from memjax.audit.symmetry import Group
 from memjax.errors import UserError
 
@@ -60,7 +68,7 @@ def allpairs(
       gallery: images searched, [N, *space, channels]; streamed, never held.
       k: neighbours per image; where fewer exist the lists are filled up with id -1 and score -inf.
       group: the orientations to try on the gallery image; a group that keeps the shape, identity first.
-      mesh: the devices to use; the answer does not depend on how many.
+      mesh: this process's devices to use; the answer does not depend on how many.
       descriptor: what is compared; default: Pearson correlation of all pixels and channels.
       plan: how the work is done; the lists do not depend on it.
       bins: number of histogram bins over the score's range; 0: no histogram. A sketched search counts a sample of
@@ -77,9 +85,10 @@ def allpairs(
     if k < 1:
         raise UserError(f"k={k}, but at least the one nearest image must be asked for; give k=1 or more.")
     descriptor = descriptor or Descriptor()
+    queries, part = own_part(query), own_part(gallery)
     found, how = Search(
         query=query,
-        gallery=gallery,
+        gallery=part,
         group=group,
         mesh=mesh,
         descriptor=descriptor,
@@ -87,21 +96,55 @@ def allpairs(
         k=k,
         bins=bins,
         leave_out="self" if exclude_self else "nothing",
+        first=part.start,
         unfinished=unfinished,
         progress=progress,
         tell=tell,
     ).run()
-    settle = functools.partial(
-        refine, query=query, gallery=gallery, k=k, group=group, descriptor=descriptor, exclude_self=exclude_self
+    lists, counted = _together(found, how, part.start, pairs=len(query) * len(gallery))
+    settle = functools.partial(refine, k=k, group=group, descriptor=descriptor)
+    by_query = settle(
+        lists.part(queries.start, queries.stop),
+        query=queries,
+        gallery=gallery,
+        by_query=True,
+        own=queries.start if exclude_self else None,
     )
-    counted = None
-    if bins:
-        is_sample = how.kind == "sketched"
-        counted = Histogram(np.linspace(*descriptor.limits, bins + 1), found.count, is_sample=is_sample)
+    by_gallery = settle(
+        found.gallery, query=query, gallery=part, by_query=False, own=part.start if exclude_self else None
+    )
     answer = AllPairs(
-        query_to_gallery=settle(found.query, by_query=True),
-        gallery_to_query=settle(found.gallery, by_query=False),
+        query_to_gallery=Neighbours(**joined(vars(by_query))),
+        gallery_to_query=Neighbours(**joined(vars(by_gallery))),
         histogram=counted,
     )
     found.end()
     return answer
+
+
+def _together(found: Progress, how: How, first: int, *, pairs: int) -> tuple[Shortlist, Histogram | None]:
+    """Put the queries' lists and the histograms of all processes together; `first` is the part's first image."""
+    mine = found.query
+    is_sample = how.kind == "sketched"
+    everybody = exchange(
+        {
+            "score": mine.score,
+            "id": np.where(mine.id >= 0, mine.id + first, mine.id),
+            "code": mine.code,
+            "count": found.count,
+            "is_sample": np.array(is_sample),
+        }
+    )
+    lists = Shortlist.nothing(*mine.id.shape)
+    for theirs in everybody:
+        lists.merge(Shortlist(theirs["score"], theirs["id"], theirs["code"]))
+    if not how.bins:
+        return lists, None
+    sampled = any(theirs["is_sample"] for theirs in everybody)
+    count = np.zeros(how.bins, np.int64)
+    for number, theirs in enumerate(everybody):
+        if sampled and not theirs["is_sample"]:  # that part counted all: thin it like the others
+            count += np.random.default_rng(number).binomial(theirs["count"], sample_rate(pairs))
+        else:
+            count += theirs["count"]
+    return lists, Histogram(np.linspace(*how.limits, how.bins + 1), count, is_sample=sampled)

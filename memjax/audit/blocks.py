@@ -108,13 +108,17 @@ def query_chunks(query: Images, blocks: Blocks, mesh: Mesh, done: int) -> Iterat
             yield chunk * blocks.per_chunk, start, _place(_read(query, start, blocks.chunk), mesh)
 
 
-def gallery_blocks(gallery: Images, blocks: Blocks, mesh: Mesh, skip: int) -> Iterator[tuple[int, Raw]]:
-    """Yield blocks of the gallery from number `skip` on; the next is read while the caller works on one."""
+def gallery_blocks(gallery: Images, blocks: Blocks, mesh: Mesh, skip: int, *, first: int) -> Iterator[tuple[int, Raw]]:
+    """Yield blocks of the gallery from number `skip` on; the next is read while the caller works on one.
+
+    The images' ids begin with `first`.
+    """
     starts = range(skip * blocks.width, blocks.gallery, blocks.width)
     with ThreadPoolExecutor(1) as reader:
         ahead = [reader.submit(_read, gallery, start, blocks.width) for start in starts[:1]]
         for place, start in enumerate(starts):
-            block = _place(ahead.pop().result(), mesh)
+            raw, ranges, ids = ahead.pop().result()
+            block = _place((raw, ranges, np.where(ids >= 0, ids + np.int32(first), ids)), mesh)
             ahead += [reader.submit(_read, gallery, after, blocks.width) for after in starts[place + 1 : place + 2]]
             yield start, block
 

@@ -41,7 +41,7 @@ def refine(
     group: tuple[Orientation, ...],
     descriptor: Descriptor,
     by_query: bool,
-    exclude_self: bool,
+    own: int | None,
 ) -> Neighbours:
     """Return the k best of each list, as a float64 brute force would.
 
@@ -53,7 +53,8 @@ def refine(
       group: the orientations, applied to the gallery image.
       descriptor: what is compared.
       by_query: which side the lists belong to.
-      exclude_self: pairs of equal id do not count.
+      own: which image of the other side the first list's image is itself, where both sides are one set and an image is
+        not its own neighbour; None: the sides are different.
     """
     size = int(np.prod(gallery.block(0, 1).shape[1:]))
     slack = rounding_slack(size)
@@ -78,9 +79,7 @@ def refine(
     lists = np.flatnonzero(uncertain)
     step = max(1, _LIST_BYTES // (16 * max(others, size)))
     for part in (lists[i : i + step] for i in range(0, len(lists), step)):
-        best, orientation = _whole_lists(
-            part, query, gallery, group, descriptor, by_query=by_query, exclude_self=exclude_self
-        )
+        best, orientation = _whole_lists(part, query, gallery, group, descriptor, by_query=by_query, own=own)
         everyone = np.where(best > -np.inf, np.arange(others), -1)
         whole = _ordered(best, everyone, orientation)
         score[part], ids[part], code[part] = (column[:, : score.shape[1]] for column in whole)
@@ -147,7 +146,7 @@ def _whole_lists(
     descriptor: Descriptor,
     *,
     by_query: bool,
-    exclude_self: bool,
+    own: int | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score these images of one side with all of the other in float64: best score and orientation [n, others]."""
     mine, others = (query, gallery) if by_query else (gallery, query)
@@ -166,6 +165,6 @@ def _whole_lists(
             better = np.round(scores, _TIE_DECIMALS) > np.round(best[:, part], _TIE_DECIMALS)
             best[:, part] = np.where(better, scores, best[:, part])
             orientation[:, part] = np.where(better, g, orientation[:, part])
-    if exclude_self:
-        best[np.arange(len(ids)), ids] = -np.inf
+    if own is not None:
+        best[np.arange(len(ids)), ids + own] = -np.inf
     return best, orientation

@@ -45,6 +45,7 @@ class Search:
     threshold: float = -np.inf
     bins: int = 0
     leave_out: LeaveOut = "nothing"
+    first: int = 0  # what the first gallery image is called where both sides are one set
     unfinished: Path | None = None
     progress: Callable[[int], object] = lambda pairs: None
     tell: Callable[[str], object] = lambda text: None
@@ -58,6 +59,8 @@ class Search:
         """
         shape = self.query.block(0, 1).shape[1:]
         assert shape == self.gallery.block(0, 1).shape[1:], "the caller checks shapes"
+        if not len(self.gallery):
+            raise UserError(f"{jax.process_count()} processes, but fewer gallery images; use fewer processes.")
         if self.mesh.size > (n := len(self.query)):
             raise UserError(f"{self.mesh.size} devices for {n} query images; use at most {n} (--devices={n}).")
         symmetry.check_group(self.group, shape[:-1])
@@ -106,7 +109,10 @@ class Search:
         mask = None if mask is None else jax.device_put(mask, NamedSharding(how.mesh, P()))
         blocks = cuts.cut(how, *sides, size, first.dtype.itemsize, available_bytes(how.mesh))
         settings = [how.kind, how.block, self.threshold, how.mesh.size, blocks]
-        found = Progress.begin(self.unfinished, settings, *sides, how.k + _SPARE if how.k else 0, how.bins)
+        unfinished = self.unfinished
+        if unfinished is not None and jax.process_count() > 1:
+            unfinished = unfinished.with_name(f"{unfinished.name}-{jax.process_index()}of{jax.process_count()}")
+        found = Progress.begin(unfinished, settings, *sides, how.k + _SPARE if how.k else 0, how.bins)
         self.progress(blocks.pairs_before(found.done))
         try:
             for number, start, raw_queries in cuts.query_chunks(self.query, blocks, how.mesh, found.done):
@@ -116,11 +122,14 @@ class Search:
                 if how.kind == "sketched":
                     survivors = Survivors(how, raw_queries, queries, self.descriptor, pairs=sides[0] * sides[1])
                 # In a set against itself the blocks before the first query hold pairs that counted already.
-                earlier = start // blocks.width if how.leave_out == "earlier" else 0
+                earlier = 0
+                if how.leave_out == "earlier":
+                    earlier = min(max(0, start - self.first) // blocks.width, blocks.per_chunk)
                 if number + earlier > found.done:
                     self.progress(blocks.pairs_before(number + earlier) - blocks.pairs_before(found.done))
                     found.done = number + earlier
-                for left, block in cuts.gallery_blocks(self.gallery, blocks, how.mesh, found.done - number):
+                ahead = cuts.gallery_blocks(self.gallery, blocks, how.mesh, found.done - number, first=self.first)
+                for left, block in ahead:
                     described = describe_gallery(how, transform, block, mask)
                     _check_finite(self.gallery, described)
                     self.gallery.check_unchanged()

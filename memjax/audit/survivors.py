@@ -23,6 +23,11 @@ from memjax.mesh import QUERY
 _SAMPLE = 20_000  # pairs counted by the histogram, over all blocks
 
 
+def sample_rate(pairs: int) -> float:
+    """Return the chance of a pair to be counted by a sampled histogram, of so many pairs in all."""
+    return min(1.0, _SAMPLE / pairs)
+
+
 class TooManyError(Exception):
     """A sketch rules out so little that multiplying everything out is cheaper."""
 
@@ -33,7 +38,7 @@ class Survivors:
     def __init__(self, how: How, raw: Raw, queries: Side, descriptor: Descriptor, *, pairs: int):
         """Prepare a chunk of queries; `pairs` is the number of all pairs of the search."""
         self.how = how
-        self.rate = min(1.0, _SAMPLE / pairs) if how.bins else 0.0
+        self.rate = sample_rate(pairs) if how.bins else 0.0
         self.queries = queries
         self.table = turned_queries(how.mesh, how.group, raw.raw)
         use = np.ones(raw.raw.shape[1:], bool)
