@@ -1,229 +1,210 @@
-"""Time and memory of the audit against what its users would write otherwise.
+"""Time and memory of the audit's search against what its users could pick otherwise.
 
-    python -m launch.bench audit [--out=FILE.json]
+    python -m launch.bench audit [--out=FILE.json] [--only=plain64,volumes48] [--rounds=3]
 
-Every row has `work, peer, ratio, ours_s, peer_s, ours_rss_mib, peer_rss_mib`; ratio = peer time / our time. Candidates
-take turns in one process, medians are compared; memory is measured in a process of its own for each. Both sides return
-the ten best training images of every query; ours also the ten best queries of every training image and the histogram
-of all pairs.
+Wants the `bench` extra (pip install -e '.[bench]') and, for radiographs, MEMJAX_REAL_DATA. Candidates take turns in one
+process under one allocator setting, medians are compared, answers are compared too; memory is measured in a process of
+its own for each. Every row has `work, peer, ratio, ours_s, peer_s, ours_rss_mib, peer_rss_mib` (ratio = peer time / our
+time) and the share of agreeing ids. Both sides return the ten best gallery images of every query; ours also the ten best
+queries of every gallery image, certified in float64. Times include normalising the uint8 images, not compiling.
+
+With --growth instead: how our time grows with the number of gallery images and of queries, with fitted exponents; with
+--out also as a plot.
 """
 
 import dataclasses
+import importlib.util
 import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
 
-from launch import boot
+from launch import boot, peers
+from launch.workloads import WORKLOADS, Workload, by_name
 from memjax.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from memjax.audit.describe import Images
+    from memjax.audit.allpairs import AllPairs
 
 _OUT = flags.DEFINE_string("out", None, "Write the rows to this JSON file too.")
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Timed rounds; the candidates take turns.", lower_bound=1)
-_RSS_OF = flags.DEFINE_string("rss_of", "", "Internal: run one candidate once and print its peak memory.")
-_STORE = flags.DEFINE_string("store", "", "Internal: the gallery of --rss_of=disk.")
+_ONLY = flags.DEFINE_multi_enum(
+    "only", [], [work.name for work in WORKLOADS], "Workloads to run, repeated; default: all."
+)
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Timed rounds; the candidates take turns.", lower_bound=1)
+_PLAN = flags.DEFINE_enum("plan", "auto", ["auto", "product", "symmetric", "sketched"], "The plan of our search.")
+_GROWTH = flags.DEFINE_bool("growth", False, "Measure growth with the sizes of the sets instead.")
+_RSS_OF = flags.DEFINE_string("rss_of", "", "Internal: run one candidate of --only once and print its peak memory.")
 
-_QUERIES, _GALLERY, _SIDE, _K = 1000, 5232, 64, 10
-_ON_DISK = (12_500, 25_000, 50_000)
+_SIZES = (6_250, 12_500, 25_000, 50_000)  # of the gallery, at 1000 queries
+_QUERIES = (250, 500, 1000, 2000)  # at 25,000 gallery images
 
 
 @dataclasses.dataclass(frozen=True)
 class _Row:
     work: str
     peer: str
-    ratio: float | None
-    ours_s: float | None
-    peer_s: float | None
+    ratio: float
+    ours_s: float
+    peer_s: float
     ours_rss_mib: float
-    peer_rss_mib: float | None
+    peer_rss_mib: float
+    same_ids: float  # share of the peer's ids that are ours too, rank by rank
+    plan: str
 
 
 def main(what: str) -> None:
     """Run the benchmark `what` and print its table."""
     if what != "audit":
         raise UserError(f"there is no benchmark {what!r}; write python -m launch.bench audit.")
+    chosen = [work for work in WORKLOADS if not _ONLY.value or work.name in _ONLY.value]
     if _RSS_OF.value:
-        _run_once(_RSS_OF.value)
+        _candidate(chosen[0], _RSS_OF.value)()
         print(_own_peak_mib())
         return
-    rows = [*_plain_product(), *_from_disk()]
-    print(f"{'work':52} {'peer':48} {'ratio':>6} {'ours':>8} {'peer':>8} {'ours MiB':>9} {'peer MiB':>9}")
+    if _GROWTH.value:
+        _growth()
+        return
+    missing = [name for name in ("faiss", "torch", "sklearn") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"{', '.join(missing)} not installed; run pip install -e '.[bench]' first.")
+    rows = [row for work in chosen for row in _compare(work)]
+    print(f"{'work':62} {'peer':16} {'ratio':>6} {'ours':>8} {'peer':>8} {'ours MiB':>9} {'peer MiB':>9} {'same':>7}")
     for row in rows:
-        times = (row.ratio, row.ours_s, row.peer_s)
-        cells = [f"{'-' if value is None else f'{value:.2f}'}" for value in times]
-        memory = ["-" if value is None else f"{value:.0f}" for value in (row.ours_rss_mib, row.peer_rss_mib)]
-        print(f"{row.work:52} {row.peer:48} {cells[0]:>6} {cells[1]:>8} {cells[2]:>8} {memory[0]:>9} {memory[1]:>9}")
+        print(
+            f"{row.work:62} {row.peer:16} {row.ratio:6.2f} {row.ours_s:8.2f} {row.peer_s:8.2f} "
+            f"{row.ours_rss_mib:9.0f} {row.peer_rss_mib:9.0f} {row.same_ids:7.2%}"
+        )
     if _OUT.value:
         Path(_OUT.value).write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) + "\n")
 
 
-def _plain_product() -> list[_Row]:
-    """One orientation, images in memory, against the numpy that everybody writes: one direction, and both as we do."""
-    query, gallery = _images()
-    times = _take_turns(
-        {
-            "ours": _ours(query, gallery),
-            "numpy": lambda: _numpy(query, gallery),
-            "numpy both": lambda: _numpy(query, gallery, both=True),
-        }
-    )
-    flops = 2 * _QUERIES * _GALLERY * _SIDE**2
-    peak = _matmul_peak()
-    rates = {name: flops / seconds for name, seconds in times.items()}
-    print(
-        f"GFLOP/s end to end: ours {rates['ours'] / 1e9:.0f}, numpy {rates['numpy'] / 1e9:.0f}; the bare product "
-        f"of this shape reaches {peak / 1e9:.0f}, of which ours is {rates['ours'] / peak:.0%}"
-    )
-    memory = {name: _peak_memory(name) for name in ("ours", "numpy")}
+def _compare(work: Workload) -> list[_Row]:
+    """Let our search and the peers take turns."""
+    import numpy as np
+
+    told: list[str] = []
+    query, gallery = work.images()
+    names = [*work.peers, *(["torch both ways"] if "torch" in work.peers else [])]
+    candidates = {"ours": _ours(work, query, gallery, told.append)}
+    candidates |= {name: lambda name=name: peers.run(name, query, gallery, work.symmetry) for name in names}
+    seconds, answers = _take_turns(candidates)
+    print(f"{work.name}: {told[0]}", *told[1:2], flush=True)
+    mine: AllPairs = answers["ours"]  # type: ignore[assignment]
+    memory = {name: _peak_memory(work, name) for name in candidates}
     return [
         _Row(
-            work=f"{_QUERIES} x {_GALLERY} at {_SIDE}x{_SIDE}, one orientation",
-            peer=f"numpy z-score + matmul + argpartition, {directions}",
-            ratio=times[peer] / times["ours"],
-            ours_s=times["ours"],
-            peer_s=times[peer],
+            work=work.title,
+            peer=name,
+            ratio=seconds[name] / seconds["ours"],
+            ours_s=seconds["ours"],
+            peer_s=seconds[name],
             ours_rss_mib=memory["ours"],
-            peer_rss_mib=memory["numpy"],
+            peer_rss_mib=memory[name],
+            same_ids=float(np.mean(answers[name][1] == mine.query_to_gallery.id)),  # type: ignore[index]
+            plan=told[0].split(":")[0] + ("" if len(told) == 1 or "plan " in told[1][:5] else ", turned"),
         )
-        for peer, directions in (("numpy", "one way"), ("numpy both", "both ways"))
+        for name in names
     ]
 
 
-def _from_disk() -> list[_Row]:
-    """Peak memory against the size of a gallery on disk."""
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for n in _ON_DISK:
-            store = Path(folder, str(n))
-            _noise_store(store, n)
+def _take_turns(candidates: dict[str, Callable[[], object]]) -> tuple[dict[str, float], dict[str, object]]:
+    """Return each candidate's median seconds over the rounds, after one of ours that does not count, and its answer."""
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    answers: dict[str, object] = {}
+    candidates["ours"]()
+    for _ in range(_ROUNDS.value):
+        for name, run in candidates.items():
             start = time.perf_counter()
-            memory = _peak_memory("disk", store)
-            rows.append(
-                _Row(
-                    work=f"{_QUERIES} x {n} at {_SIDE}x{_SIDE} from disk, start-up included",
-                    peer="-",
-                    ratio=None,
-                    ours_s=time.perf_counter() - start,
-                    peer_s=None,
-                    ours_rss_mib=memory,
-                    peer_rss_mib=None,
-                )
-            )
-    return rows
+            answers[name] = run()
+            seconds[name].append(time.perf_counter() - start)
+    for name, all_rounds in seconds.items():
+        print(f"{name}: " + " ".join(f"{s:.3f}" for s in all_rounds) + " s", flush=True)
+    return {name: sorted(all_rounds)[len(all_rounds) // 2] for name, all_rounds in seconds.items()}, answers
 
 
-def _images() -> "tuple[np.ndarray, np.ndarray]":
-    """Draw a gallery of chest phantoms, and queries that are noisy copies of some of them: uint8 [n, 64, 64, 1]."""
+def _ours(
+    work: Workload, query: "np.ndarray", gallery: "np.ndarray", tell: Callable[[str], object]
+) -> Callable[[], object]:
     import numpy as np
 
-    from memjax.data.phantoms import draw
-
-    gallery = draw("chest", range(_GALLERY), size=(_SIDE, _SIDE)).images
-    rng = np.random.default_rng(0)
-    chosen = gallery[rng.choice(_GALLERY, _QUERIES, replace=False)]
-    query = np.clip(chosen + rng.normal(0, 12, chosen.shape), 0, 255).astype(np.uint8)
-    return query, gallery
-
-
-def _ours(query: "np.ndarray", gallery: "np.ndarray") -> Callable[[], object]:
-    return lambda: _search(_in_memory(query), _in_memory(gallery))
-
-
-def _in_memory(images: "np.ndarray") -> "Images":
-    import numpy as np
-
-    from memjax.audit.describe import ArrayImages
-
-    return ArrayImages(images, np.tile(np.float32([0, 255]), (len(images), 1)))
-
-
-def _search(query: "Images", gallery: "Images") -> object:
     from memjax.audit.allpairs import allpairs
+    from memjax.audit.describe import ArrayImages
     from memjax.mesh import audit_mesh
     from memjax.orientation import orientations
 
-    return allpairs(query, gallery, k=_K, group=orientations((_SIDE, _SIDE), "none"), mesh=audit_mesh(1))
+    sides = [ArrayImages(side, np.tile(np.float32([0, 255]), (len(side), 1))) for side in (query, gallery)]
+    group = orientations(query.shape[1:-1], work.symmetry)
+    return lambda: allpairs(*sides, k=peers.K, group=group, mesh=audit_mesh(1), plan=_PLAN.value, bins=0, tell=tell)
 
 
-def _numpy(query: "np.ndarray", gallery: "np.ndarray", *, both: bool = False) -> "list[np.ndarray]":
+def _candidate(work: Workload, name: str) -> Callable[[], object]:
+    query, gallery = work.images()
+    if name == "ours":
+        return _ours(work, query, gallery, lambda text: None)
+    return lambda: peers.run(name, query, gallery, work.symmetry)
+
+
+def _growth() -> None:
+    """Print and plot our time against the sizes of both sets, plain and screened."""
+    base, screened = by_name("plain32"), by_name("small8")
+    series = {
+        "gallery images, one orientation, 32x32": [dataclasses.replace(base, gallery=n) for n in _SIZES],
+        "queries, one orientation, 32x32": [dataclasses.replace(base, gallery=25_000, queries=s) for s in _QUERIES],
+    }
+    if "MEMJAX_REAL_DATA" in os.environ:
+        series["gallery images, eight orientations, 64x64"] = [dataclasses.replace(screened, gallery=n) for n in _SIZES]
+    found = {}
+    for name, works in series.items():
+        sizes = [work.queries if name.startswith("queries") else work.gallery for work in works]
+        seconds = []
+        for work in works:
+            run = _ours(work, *work.images(), lambda text: None)
+            times, _ = _take_turns({"ours": run})
+            seconds.append(times["ours"])
+        found[name] = {"sizes": sizes, "seconds": seconds, "exponent": _exponent(sizes, seconds)}
+        print(f"{name}: {sizes} {[round(s, 3) for s in seconds]} s, exponent {found[name]['exponent']:.2f}", flush=True)
+    if _OUT.value:
+        Path(_OUT.value).write_text(json.dumps(found, indent=2) + "\n")
+        _plot(Path(_OUT.value).with_suffix(".png"), found)
+
+
+def _exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
+    """Return b of seconds = a sizes^b, by least squares of the logarithms."""
     import numpy as np
 
-    def unit(images: np.ndarray) -> np.ndarray:
-        x = images.reshape(len(images), -1).astype(np.float32)
-        x -= x.mean(1, keepdims=True)
-        x /= np.linalg.norm(x, axis=1, keepdims=True)
-        return x
-
-    def best(scores: np.ndarray) -> np.ndarray:
-        chosen = np.argpartition(-scores, _K, axis=1)[:, :_K]
-        order = np.argsort(-np.take_along_axis(scores, chosen, 1), axis=1)
-        return np.take_along_axis(chosen, order, 1)
-
-    scores = unit(query) @ unit(gallery).T
-    return [best(scores), best(scores.T)] if both else [best(scores)]
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
-def _take_turns(candidates: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Return each candidate's median seconds over the rounds, after one round that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(_ROUNDS.value + 1):
-        for name, run in candidates.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    for name, all_rounds in seconds.items():
-        print(f"{name}: " + " ".join(f"{s:.3f}" for s in all_rounds[1:]) + " s")
-    return {name: sorted(all_rounds[1:])[_ROUNDS.value // 2] for name, all_rounds in seconds.items()}
+def _plot(path: Path, found: dict[str, dict]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for name, one in found.items():
+        axes.loglog(one["sizes"], one["seconds"], "o-", label=f"{name}: exponent {one['exponent']:.2f}")
+    axes.set(
+        xlabel="images",
+        ylabel="seconds",
+        title="Time of a search against the size of a set (1000 queries, or 25,000 images)",
+    )
+    axes.legend()
+    figure.savefig(path, dpi=144)
 
 
-def _matmul_peak() -> float:
-    """Return the best rate of a bare float32 product of the same shape, JAX's or numpy's, in FLOP/s."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    x, y = (rng.normal(size=(n, _SIDE**2)).astype(np.float32) for n in (_QUERIES, _GALLERY))
-    product = jax.jit(lambda a, b: a @ b.T)
-    a, b = jnp.asarray(x), jnp.asarray(y)
-    seconds = []
-    for _ in range(_ROUNDS.value + 1):
-        for run in (lambda: jax.block_until_ready(product(a, b)), lambda: x @ y.T):
-            start = time.perf_counter()
-            run()
-            seconds.append(time.perf_counter() - start)
-    return 2 * _QUERIES * _GALLERY * _SIDE**2 / min(seconds)
-
-
-def _noise_store(path: Path, n: int) -> None:
-    import numpy as np
-
-    from memjax.data.manifest import Manifest
-    from memjax.data.store import NewItem, StoreWriter
-
-    rng = np.random.default_rng(n)
-    with StoreWriter(path, shape=(_SIDE, _SIDE, 1), dtype="uint8", settings=n) as writer:
-        for start in range(0, n, 500):
-            images = rng.integers(0, 256, (500, _SIDE, _SIDE, 1), dtype=np.uint8)
-            writer.add(str(start), [NewItem(image=image, source=f"{start + i}") for i, image in enumerate(images)])
-        writer.finish(Manifest(axes=("row", "column"), channels=("grey",)))
-
-
-def _peak_memory(candidate: str, store: Path | None = None) -> float:
+def _peak_memory(work: Workload, candidate: str) -> float:
     """Run one candidate in a process of its own and return its peak resident memory in MiB."""
-    command = [sys.executable, "-m", "launch.bench", "audit", f"--rss_of={candidate}", f"--store={store or ''}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
+    command = [sys.executable, "-m", "launch.bench", "audit", f"--rss_of={candidate}", f"--only={work.name}"]
+    done = subprocess.run(
+        [*command, f"--plan={_PLAN.value}"], capture_output=True, text=True, check=True, env=os.environ
+    )
     return float(done.stdout.split()[-1])
 
 
@@ -231,21 +212,6 @@ def _own_peak_mib() -> float:
     """Return this process's peak resident memory; `ru_maxrss` would include that of the process that started it."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-
-
-def _run_once(candidate: str) -> None:
-    import numpy as np
-
-    from memjax.data.store import Store
-
-    rng = np.random.default_rng(1)
-    query, gallery = (rng.integers(0, 256, (n, _SIDE, _SIDE, 1), dtype=np.uint8) for n in (_QUERIES, _GALLERY))
-    if candidate == "numpy":
-        _numpy(query, gallery)
-    elif candidate == "disk":
-        _search(_in_memory(query), Store.open(_STORE.value))
-    else:
-        _search(_in_memory(query), _in_memory(gallery))
 
 
 if __name__ == "__main__":
