@@ -1,12 +1,12 @@
 """Time and memory of the audit's search against what its users could pick otherwise.
 
-    python -m launch.bench audit [--out=FILE.json] [--only=plain64,volumes48] [--rounds=3]
+    python -m launch.bench audit [--out=FILE.json] [--only=plain64 --only=volumes48] [--rounds=3]
 
 Wants the `bench` extra (pip install -e '.[bench]') and, for radiographs, MEMJAX_REAL_DATA. Candidates take turns in one
 process under one allocator setting, medians are compared, answers are compared too; memory is measured in a process of
 its own for each. Every row has `work, peer, ratio, ours_s, peer_s, ours_rss_mib, peer_rss_mib` (ratio = peer time / our
-time) and the share of agreeing ids. Both sides return the ten best gallery images of every query; ours also the ten best
-queries of every gallery image, certified in float64. Times include normalising the uint8 images, not compiling.
+time) and the share of agreeing ids. Both sides return the ten best gallery images of every query; ours also the ten
+best queries of every gallery image, certified in float64. Times include normalising the uint8 images, not compiling.
 
 With --growth instead: how our time grows with the number of gallery images and of queries, with fitted exponents; with
 --out also as a plot.
