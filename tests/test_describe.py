@@ -11,9 +11,9 @@ from memjax.audit.describe import (
     constant_images,
     facts,
     foreground,
-    pair_score,
+    matrix_scores,
+    pair_scores,
     values,
-    vectors64,
 )
 from memjax.orientation import orientations
 
@@ -84,13 +84,19 @@ def test_correlation_ignores_brightness_and_contrast():
     assert scores(x, 0.3 * x + 40, "correlation").diagonal() == pytest.approx(np.ones(6), abs=1e-6)
 
 
-def test_pair_scores_are_the_diagonal():
-    x, y = images(6), images(7)
-    for score in ("correlation", "msd"):
-        descriptor = Descriptor(score=score)
-        vectors = (vectors64(raw, RANGES, descriptor) for raw in (x, y))
-        pairs = [pair_score(a, b, descriptor) for a, b in zip(*vectors, strict=True)]
-        np.testing.assert_allclose(pairs, np.diag(scores(x, y, score)), atol=1e-6)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.float32])
+@pytest.mark.parametrize("score", ["correlation", "msd"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_pair_scores_are_the_diagonal(dtype, score, masked):
+    """Bytes are scored in whole numbers, all others in float64: both are what the matrix of all pairs says."""
+    x, y = (images(seed).astype(dtype) for seed in (6, 7))
+    x[2] = 3  # no score
+    mask = np.zeros(x.shape[1:-1], bool)
+    mask[1:3] = True
+    descriptor = Descriptor(score=score, channels=(1,) if masked else None, mask=mask if masked else None)
+    pairs = pair_scores(x, RANGES, y, RANGES, descriptor)
+    np.testing.assert_allclose(pairs, np.diag(matrix_scores(x, RANGES, y, RANGES, descriptor)), atol=1e-14)
+    assert np.isneginf(pairs[2]) == (score == "correlation")
 
 
 def test_constant_images_are_found_exactly():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from memjax.audit.describe import ArrayImages, Descriptor
-from memjax.audit.refine import refine, rounding_slack
+from memjax.audit.refine import refine
+from memjax.audit.screen import rounding_slack
 from memjax.audit.shortlist import AMBIGUOUS, Shortlist
 from memjax.orientation import orientations
 
@@ -36,6 +37,7 @@ def refined(candidates, query, gallery, k):
         descriptor=Descriptor(),
         by_query=True,
         own=None,
+        slack=rounding_slack(SIZE),
     )
 
 

@@ -101,8 +101,8 @@ def allpairs(
         progress=progress,
         tell=tell,
     ).run()
-    lists, counted = _together(found, how, part.start, pairs=len(query) * len(gallery))
-    settle = functools.partial(refine, k=k, group=group, descriptor=descriptor)
+    lists, counted, slack = _together(found, how, part.start, pairs=len(query) * len(gallery))
+    settle = functools.partial(refine, k=k, group=group, descriptor=descriptor, slack=slack)
     by_query = settle(
         lists.part(queries.start, queries.stop),
         query=queries,
@@ -122,8 +122,11 @@ def allpairs(
     return answer
 
 
-def _together(found: Progress, how: How, first: int, *, pairs: int) -> tuple[Shortlist, Histogram | None]:
-    """Put the queries' lists and the histograms of all processes together; `first` is the part's first image."""
+def _together(found: Progress, how: How, first: int, *, pairs: int) -> tuple[Shortlist, Histogram | None, float]:
+    """Put the queries' lists and the histograms of all processes together; `first` is the part's first image.
+
+    Their rounding errors are no larger than the number returned last.
+    """
     mine = found.query
     is_sample = how.kind == "sketched"
     everybody = exchange(
@@ -133,13 +136,15 @@ def _together(found: Progress, how: How, first: int, *, pairs: int) -> tuple[Sho
             "code": mine.code,
             "count": found.count,
             "is_sample": np.array(is_sample),
+            "slack": np.array(how.slack),
         }
     )
     lists = Shortlist.nothing(*mine.id.shape)
     for theirs in everybody:
         lists.merge(Shortlist(theirs["score"], theirs["id"], theirs["code"]))
+    slack = max(float(theirs["slack"]) for theirs in everybody)
     if not how.bins:
-        return lists, None
+        return lists, None, slack
     sampled = any(theirs["is_sample"] for theirs in everybody)
     count = np.zeros(how.bins, np.int64)
     for number, theirs in enumerate(everybody):
@@ -147,4 +152,4 @@ def _together(found: Progress, how: How, first: int, *, pairs: int) -> tuple[Sho
             count += np.random.default_rng(number).binomial(theirs["count"], sample_rate(pairs))
         else:
             count += theirs["count"]
-    return lists, Histogram(np.linspace(*how.limits, how.bins + 1), count, is_sample=sampled)
+    return lists, Histogram(np.linspace(*how.limits, how.bins + 1), count, is_sample=sampled), slack

@@ -20,6 +20,7 @@ _GALLERY_BYTES = 16 << 20  # one described gallery block: what stays in cache is
 _GALLERY_ROWS = 128  # but at least so many images, or the product starves,
 _GALLERY_MOST = 64 << 20  # as far as they are no larger than this
 _SKETCHED_BYTES = 128 << 20  # of a block, as stored, that is only sketched: the larger, the better its floors
+_SKETCHES_BYTES = 32 << 20  # and of its sketches
 _COPIES = 4  # of a described gallery block, in all its stages
 _SCORE_BYTES = 64 << 20  # one block of scores in all orientations on one device,
 _BOUND_BYTES = 256 << 20  # or of bounds
@@ -83,7 +84,9 @@ def cut(how: How, n_queries: int, n_gallery: int, size: int, itemsize: int, avai
     rows = max(min(_GALLERY_ROWS, most // (4 * size)), min(_GALLERY_BYTES, most) // (4 * size))
     scores = _SCORE_BYTES
     if how.kind == "sketched":
+        numbers = -(-size // how.block ** (len(how.shape) - 1))
         rows = max(rows, min(_SKETCHED_BYTES, available // (2 * _COPIES)) // (itemsize * size))
+        rows = min(rows, max(_GALLERY_ROWS, _SKETCHES_BYTES // (4 * numbers)))
         scores = min(_BOUND_BYTES, available // (2 * _COPIES))
     width = _even(n_gallery, min(rows, scores // (4 * local * len(how.group))))
     width = -(-_in_parts(width, math.lcm(parts, devices)) // devices) * devices

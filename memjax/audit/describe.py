@@ -16,17 +16,19 @@ out, centring on the foreground alone; it must itself be symmetric.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from memjax.data.store import Store
 from memjax.orientation import Orientation
 
 Score = Literal["correlation", "msd"]
+
+MOST_BYTES = 130_000  # numbers in an image whose products of deviations, each at most 128^2 on average, fit into int32
 
 
 @runtime_checkable
@@ -140,6 +142,15 @@ def facts(
         square = total(values(rows, told, score=score) ** 2)  # |v|^2 = 2 |x|^2 / D
         return told._replace(offset=-square / 2, finite=finite)
 
+    if are_bytes(raw.dtype, raw.shape[1:]):
+        rows = raw.reshape(len(raw), raw.shape[1], -1).astype(jnp.int32)
+        inside = None if inside is None else inside.reshape(1, *rows.shape[1:])
+
+        def total_rows(x: Int[Array, "n rows columns"]) -> Int[Array, "n columns"]:
+            return (x if inside is None else jnp.where(inside, x, 0)).sum(1)
+
+        sums = total_rows(rows).sum(1)
+        return facts_of_bytes(sums, total_rows((rows - rounded_mean(sums, size)[:, None, None]) ** 2), size)
     # Differences from one of the image's own pixels first: exact in float32 even on top of a large common offset.
     shift = raw[(slice(None), *(dim // 2 for dim in raw.shape[1:]))].astype(jnp.float32)
     centre = total(rows.astype(jnp.float32) - of_rows(shift)) / size
@@ -149,11 +160,69 @@ def facts(
     return Facts(shift, centre, factor, jnp.zeros_like(centre), valid, finite)
 
 
+def are_bytes(dtype: Any, shape: tuple[int, ...]) -> bool:
+    """Say whether images [*space, c] are bytes, and so few that sums over an axis of squares fit into 32 bits."""
+    return jnp.dtype(dtype).name in ("int8", "uint8") and shape[0] < 2**15 and int(np.prod(shape)) < 2**23
+
+
+def rounded_mean(sums: Int[Array, " n"], size: Any) -> Int[Array, " n"]:
+    """Return the whole numbers next to the means of images, given their sums."""
+    return jnp.round(sums / size).astype(jnp.int32)
+
+
+def facts_of_bytes(sums: Int[Array, " n"], squares: Int[Array, "n *some"], size: Any) -> Facts:
+    """Find the facts of images of bytes from sums in whole numbers: exact, and quicker than floats.
+
+    Args:
+      sums: of all values of each image.
+      squares: of the differences from `rounded_mean`, summed over any parts of the image.
+      size: how many numbers were summed.
+    """
+    shift = rounded_mean(sums, size)
+    axes = tuple(range(1, squares.ndim))
+    high, low = (half.sum(axes) for half in (squares >> 8, squares & 255))  # the whole sum need not fit into 32 bits
+    centre = (sums - shift * size).astype(jnp.float32) / size
+    valid = (high > 0) | (low > 0)
+    square = high.astype(jnp.float32) * 256 + low.astype(jnp.float32) - size * centre**2
+    factor = jax.lax.rsqrt(jnp.where(valid, square, 1))
+    yes = jnp.ones(len(sums), bool)
+    return Facts(shift.astype(jnp.float32), centre, factor, jnp.zeros_like(centre), valid, yes)
+
+
 def values(raw: Shaped[Array, "n *some"], of: Facts, *, score: Score) -> Float[Array, "n *some"]:
     """Return the float32 numbers whose products are the score, for any selection of pixels of a block of images."""
     shift, centre, factor = (fact.reshape(-1, *(1,) * (raw.ndim - 1)) for fact in of[:3])
     x = raw.astype(jnp.float32) - shift
     return (jnp.clip(x * centre - 1, -1, 1) if score == "msd" else x - centre) * factor
+
+
+def signed_bytes(raw: Shaped[Array, "n *some"]) -> Int[Array, "n *some"]:
+    """Return bytes as int8: those from 0 to 255 less 128."""
+    return raw if raw.dtype == jnp.int8 else (raw ^ jnp.uint8(128)).astype(jnp.int8)
+
+
+def of_bytes(product: Int[Array, "*pairs"], x: Facts, y: Facts, *, dtype: Any, size: Any) -> Float[Array, "*pairs"]:
+    """Make correlations of the products of `signed_bytes`, without a rounding error before the last steps.
+
+    With a = round(mean x) and r = sum (x - a), likewise b and s for y, in whole numbers (what wraps around wraps back),
+
+        sum (x - a) (y - b) = sum x y - a sum y - r b,        r(x, y) = (sum (x - a) (y - b) - r s / D) f_x f_y.     (3)
+
+    Args:
+      product: sum x y, int32.
+      x: facts of one side, from `facts_of_bytes`, laid out to be broadcast to the products.
+      y: facts of the other side.
+      dtype: of the raw bytes.
+      size: D, at most `MOST_BYTES`.
+    """
+
+    def whole(of: Facts) -> tuple[Array, Array]:
+        zero = 0 if jnp.dtype(dtype) == jnp.int8 else 128
+        return jnp.round(of.shift).astype(jnp.int32) - zero, jnp.round(of.centre * size).astype(jnp.int32)
+
+    (a, r), (b, s) = whole(x), whole(y)
+    product = product - a * (s + b * size) - r * b
+    return (product.astype(jnp.float32) - size * x.centre * y.centre) * (x.factor * y.factor)
 
 
 def is_constant(raw: Shaped[Array, "n *space c"], inside: Bool[Array, "..."] | None) -> Bool[Array, " n"]:
@@ -166,10 +235,33 @@ def is_constant(raw: Shaped[Array, "n *space c"], inside: Bool[Array, "..."] | N
     return jnp.max(jnp.where(kept, flat, first), 1) == jnp.min(jnp.where(kept, flat, first), 1)
 
 
-def pair_score(x: np.ndarray, y: np.ndarray, descriptor: Descriptor) -> float:
-    """Score two images given as `vectors64`, in float64; -inf: no score."""
-    score = -float(np.square(x - y).mean()) if descriptor.score == "msd" else float(np.dot(x, y))
-    return -np.inf if np.isnan(score) else score
+def pair_scores(
+    query: np.ndarray,
+    query_ranges: np.ndarray,
+    gallery: np.ndarray,
+    gallery_ranges: np.ndarray,
+    descriptor: Descriptor,
+) -> np.ndarray:
+    """Score each image of one block with the image in the same place of the other, in float64: [n]; -inf: no score."""
+    if descriptor.score == "correlation" and are_bytes(query.dtype, query.shape[1:]) and query[0].size <= MOST_BYTES:
+        return _correlations_of_bytes(*(_selected(raw, descriptor) for raw in (query, gallery)))
+    x, y = (vectors64(raw, ranges, descriptor) for raw, ranges in ((query, query_ranges), (gallery, gallery_ranges)))
+    scores = -np.square(x - y).mean(1) if descriptor.score == "msd" else np.einsum("nd,nd->n", x, y)
+    return np.where(np.isnan(scores), -np.inf, scores)
+
+
+def _correlations_of_bytes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Correlate bytes [n, D] row by row: whole numbers up to the last division, ten times faster than float64."""
+    zero = 128 if x.dtype == np.uint8 else 0
+    x, y = (side.astype(np.int32) - np.int32(zero) for side in (x, y))  # their products' sums fit into 32 bits
+    size = x.shape[1]
+
+    def times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.einsum("nd,nd->n", a, b).astype(np.int64) * size - a.sum(1, np.int64) * b.sum(1, np.int64)
+
+    xx, yy = times(x, x), times(y, y)
+    constant = (xx == 0) | (yy == 0)
+    return np.where(constant, -np.inf, times(x, y) / np.where(constant, 1, np.sqrt(xx) * np.sqrt(yy)))
 
 
 def matrix_scores(
@@ -189,8 +281,7 @@ def matrix_scores(
 
 def vectors64(raw: np.ndarray, ranges: np.ndarray, descriptor: Descriptor) -> np.ndarray:
     """Return [n, D] float64: zero-mean unit vectors (NaN if constant), or values in [-1, 1] for the distance."""
-    x = raw if descriptor.channels is None else raw[..., list(descriptor.channels)]
-    x = (x if descriptor.mask is None else x[:, descriptor.mask]).reshape(len(raw), -1).astype(np.float64)
+    x = _selected(raw, descriptor).astype(np.float64)
     if descriptor.score == "msd":
         low, high = ranges.astype(np.float64)[:, :, None].swapaxes(0, 1)
         return np.clip((x - low) / np.where(high > low, high - low, 1) * 2 - 1, -1, 1)
@@ -224,3 +315,9 @@ def foreground(store: Store, group: Sequence[Orientation], *, share: float = 0.0
         bright += ((images - low) > 0.1 * (high - low)).any(-1).sum(0)
     mask = bright > share * len(store)
     return np.any([orientation.apply(mask) for orientation in group], axis=0)
+
+
+def _selected(raw: np.ndarray, descriptor: Descriptor) -> np.ndarray:
+    """Return the pixels and channels that are compared: [n, D]."""
+    x = raw if descriptor.channels is None else raw[..., list(descriptor.channels)]
+    return (x if descriptor.mask is None else x[:, descriptor.mask]).reshape(len(raw), -1)

@@ -14,24 +14,30 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from memjax.audit.describe import Facts, Score, values
+from memjax.audit import describe
+from memjax.audit.describe import Facts, Score, signed_bytes, values
 from memjax.audit.symmetry import Group
 from memjax.mesh import QUERY
 
 _SLOTS = 8  # pairs of one gallery image taken at once
 _TASK_BYTES = 8 << 20  # described rows at once on one device
 _MOST_TOGETHER = 64  # gallery images
+_RUN = 4096  # numbers in float32 summed at once: one after the other they lose digits where all are alike
 _TASKS = 512  # of _SLOTS pairs in one call on one device: one size, one compilation
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def turned_queries(mesh: Mesh, group: Group, raw: Shaped[Array, "s *space c"]) -> Shaped[Array, "rows size"]:
+@functools.partial(jax.jit, static_argnums=(0, 1, 3))
+def turned_queries(
+    mesh: Mesh, group: Group, raw: Shaped[Array, "s *space c"], of_bytes: bool
+) -> Shaped[Array, "rows size"]:
     """Return the queries in all orientations, <x, g y> = <x turned by the inverse of g, y>.
 
-    Each device has its own queries: first all of them for the first orientation, then for the second, and so on.
+    Each device has its own queries: first all of them for the first orientation, then for the second, and so on. They
+    are as they were stored, or as `signed_bytes`.
     """
 
     def local(raw: Array) -> Array:
+        raw = signed_bytes(raw) if of_bytes else raw
         return jnp.concatenate([g.inverse.apply(raw, leading=1).reshape(len(raw), -1) for g in group])
 
     return jax.shard_map(local, mesh=mesh, in_specs=P(QUERY), out_specs=P(QUERY))(raw)
@@ -46,8 +52,9 @@ def score_pairs(
     of_gallery: Facts,
     use: Bool[Array, " size"] | None,
     pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
+    of_bytes: bool,
 ) -> np.ndarray:
-    """Score pairs in float32.
+    """Score pairs, in float32 or as bytes.
 
     Args:
       mesh: the devices; queries are split over them in order.
@@ -58,6 +65,7 @@ def score_pairs(
       of_gallery: their facts.
       use: which of the pixels and channels are compared; None: all.
       pairs: query and gallery image (places in `table` and `raw`) and orientation of each pair.
+      of_bytes: whether the table holds `signed_bytes`, to be multiplied as such.
 
     Returns:
       float32 [pairs].
@@ -69,12 +77,10 @@ def score_pairs(
     together = min(_MOST_TOGETHER, 1 << int(max(1, _TASK_BYTES // (4 * _SLOTS * table.shape[1]))).bit_length() - 1)
     rows, images, where = _tasks(mesh.size, device, place, gallery, orientation)
     put = functools.partial(jax.device_put, device=NamedSharding(mesh, P(QUERY)))
+    call = functools.partial(_score_tasks, mesh, score, of_bytes, together, table, of_query, raw, of_gallery, use)
     scores = [
-        _score_tasks(
-            mesh, score, together, table, of_query, raw, of_gallery, use, put(rows[:, :, part]), put(images[:, part])
-        )
+        call(put(rows[:, :, start : start + _TASKS]), put(images[:, start : start + _TASKS]))
         for start in range(0, images.shape[1], _TASKS)
-        for part in [slice(start, start + _TASKS)]
     ]
     return np.concatenate([np.asarray(some) for some in scores], axis=1).ravel()[where]
 
@@ -109,10 +115,11 @@ def _tasks(
     return rows.swapaxes(0, 1), images, where
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _score_tasks(
     mesh: Mesh,
     score: Score,
+    of_bytes: bool,
     together: int,
     table: Shaped[Array, "rows size"],
     of_query: Facts,
@@ -125,15 +132,34 @@ def _score_tasks(
     def local(table, of_query, raw, of_gallery, use, rows, images):
         def some(task):
             orientations, places, at = task
-            of_x, of_y = (
-                jax.tree.map(lambda fact, i=i: fact[i], of) for of, i in ((of_query, places.ravel()), (of_gallery, at))
-            )
-            x = values(table[(orientations * len(of_query.valid) + places).ravel()], of_x, score=score)
-            y = values(raw.reshape(len(raw), -1)[at], of_y, score=score)
-            y = y if use is None else jnp.where(use, y, 0)
-            x = x.reshape(*places.shape, -1)
-            product = jnp.einsum("cwd,cd->cw", x, y, precision=jax.lax.Precision.HIGHEST)
-            return product + of_x.offset.reshape(places.shape) + of_y.offset[:, None]
+            of_x = jax.tree.map(lambda fact: fact[places], of_query)
+            of_y = jax.tree.map(lambda fact: fact[at][:, None], of_gallery)
+            x = table[(orientations * len(of_query.valid) + places).ravel()]
+            y = raw.reshape(len(raw), -1)[at]
+            if of_bytes:
+                y = signed_bytes(y) if use is None else jnp.where(use, signed_bytes(y), 0)
+                size = y.shape[1] if use is None else jnp.sum(use)
+                scores = describe.of_bytes(product(x, y), of_x, of_y, dtype=raw.dtype, size=size)
+            else:
+                x = values(x, jax.tree.map(jnp.ravel, of_x), score=score)
+                y = values(y, jax.tree.map(jnp.ravel, of_y), score=score)
+                scores = product(x, y if use is None else jnp.where(use, y, 0))
+            return scores + of_x.offset + of_y.offset
+
+        def product(x, y):
+            x = x.reshape(len(y), _SLOTS, -1)
+            step = x.shape[2] if of_bytes else _RUN
+            runs = [dot(x[:, :, i : i + step], y[:, None, i : i + step]) for i in range(0, x.shape[2], step)]
+            return functools.reduce(jnp.add, runs)
+
+        def dot(x, y):
+            return jax.lax.dot_general(
+                x,
+                y,
+                dimension_numbers=(((2,), (2,)), ((0,), (0,))),
+                precision=jax.lax.Precision.HIGHEST,
+                preferred_element_type=jnp.int32 if of_bytes else jnp.float32,
+            )[..., 0]
 
         parted = [a.reshape(-1, together, *a.shape[1:]) for a in (*rows[0], images[0])]
         return jax.lax.map(some, tuple(parted)).reshape(1, -1, _SLOTS)

@@ -1,10 +1,11 @@
 """How a search of all pairs is done: every plan gives the same lists, at another price.
 
-Prices are multiply-adds. A plain product tries the orientations one by one. The symmetric one transforms every image
-once and pays `symmetry.multiply_adds` a pair, which is worth it as soon as there are enough pairs for the transform and
-for the second that XLA takes to compile it. The sketched one pays that for the numbers of a sketch only, and the price
-of exact scores for the pairs that the sketch cannot rule out. How many these are shows in the first block: if they are
-too many, the search turns to the symmetric plan.
+Prices are float32 multiply-adds. A plain product tries the orientations one by one. The symmetric one transforms every
+image once and pays `symmetry.multiply_adds` a pair, which is worth it as soon as there are enough pairs for the
+transform and for the second that XLA takes to compile it. The sketched one pays that for the numbers of a sketch only,
+and the price of exact scores for the pairs that the sketch cannot rule out. The finest sketch is the image itself,
+rounded to bfloat16, where products of those are quicker. How many pairs a sketch leaves shows in the first block: if
+they are too many, the search turns to the next best plan.
 """
 
 import dataclasses
@@ -12,96 +13,138 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
+from memjax.audit.machine import Quick
 from memjax.audit.symmetry import Group, multiply_adds
 
 Kind = Literal["product", "symmetric", "sketched"]
 KINDS: tuple[Kind, ...] = ("product", "symmetric", "sketched")
 
-BLOCKS = (8, 4, 2)  # sides of a sketch's blocks, in pixels
+BLOCKS = (8, 4, 2, 1)  # sides of a sketch's blocks, in pixels; 1: rounded images
 
 # Prices in multiply-adds, measured as times (BUILD_NOTES).
-_DESCRIBE, _TRANSFORM, _SKETCH = 20.0, 100.0, 20.0  # of a pixel, once an image
-_COMPILE = {"product": 0.0, "symmetric": 3e10, "sketched": 1e11}
-_PAIR, _PIXEL_OF_PAIR = 1e5, 12.0  # of an exact score: a pair, and a pixel of it
-_CLOSE = 0.03  # a sketch that leaves out no more of the energy is as good as any
-_USELESS = 0.3  # one that leaves out more rules out nothing
-_SURVIVORS, _ABOVE = 0.03, 0.001  # of the pairs, if all goes well: for lists, and above a threshold
+_DESCRIBE = {"product": 40.0, "symmetric": 130.0}  # of a pixel, once an image
+_SKETCH = {8: 100.0, 4: 100.0, 2: 350.0, 1: 190.0}  # the same, by the side of the blocks
+_TURN = {1: 17.0, 2: 17.0, 3: 250.0}  # of a query's pixel in each orientation, by axes
+_COMPILE = {"product": (0.0, 0.0), "symmetric": (0.0, 1e10), "sketched": (4e10, 1e10)}  # all in all, an orientation
+_PAIR, _BYTE_OF_PAIR = 5e4, 8.0  # of an exact score: a pair, and a byte of an image
+_BYTES, _HALVES = 1.5, 1.8  # how much faster products of int8 and bfloat16 are, where they are
+# Pairs that a sketch leaves: so many times those that are in somebody's list, and a part of the energy it leaves out.
+_LISTED, _LEFT_OUT, _LEFT_OUT_OF_ONE = 1.3, 1.7, 0.8  # for all orientations, or for one
+_ABOVE = 0.001  # above a threshold
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Work:
+    """What is searched."""
+
+    queries: int
+    gallery: int
+    size: int  # numbers in an image
+    n_axes: int
+    itemsize: int  # bytes of a number as it is stored
+    group: Group
+    k: int  # 0: pairs above a threshold
+    quick: Quick
+    of_bytes: bool  # whether bytes can be multiplied as such
+
+    @property
+    def pairs(self) -> int:
+        """All of them."""
+        return self.queries * self.gallery
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A plan, what a person is told of it, and for a sketched one the side of its blocks in pixels."""
+    """A plan, and for a sketched one the side of its blocks, and what to do if too many pairs are left."""
 
     kind: Kind
-    sentence: str
     block: int = 0
+    sentence: str
+    price: float
+    instead: "Plan | None" = None
+    most: float = math.inf  # share of the pairs with exact scores from which on `instead` is cheaper
 
 
-def choose(
-    asked: Kind | Literal["auto"],
-    *,
-    queries: int,
-    gallery: int,
-    size: int,
-    n_axes: int,
-    group: Group,
-    lists: bool,
-    left_out: Callable[[int], float],
-) -> Plan:
+def choose(asked: Kind | Literal["auto"], work: Work, left_out: Callable[[int], float]) -> Plan:
     """Return the cheapest plan, or the one that is asked for.
 
     Args:
       asked: "auto" or a kind.
-      queries: number of query images.
-      gallery: number of gallery images.
-      size: numbers in an image.
-      n_axes: number of its axes.
-      group: the orientations.
-      lists: whether everybody's best are wanted, or only pairs above a threshold.
+      work: what is searched.
       left_out: tells for blocks of some side how much of the images' energy their means leave out; asked only if a
         sketch comes into question.
     """
-    pairs, images = queries * gallery, queries + gallery
-    each = multiply_adds(group)
-    price = {
-        "product": len(group) * pairs * size + _DESCRIBE * images * size,
-        "symmetric": each * pairs * size + _TRANSFORM * images * size + _COMPILE["symmetric"],
-        "sketched": math.inf,
-    }
-    if len(group) == 1:
-        price["symmetric"] = price["product"]  # they are the same
-    block, rest = 0, 1.0
-    if asked == "sketched" or (asked == "auto" and min(price.values()) > 2 * _COMPILE["sketched"]):
-        for block in BLOCKS:
-            rest = left_out(block)
-            if rest <= _CLOSE:
-                break
-        if asked == "sketched" or rest < _USELESS:
-            price["sketched"] = (
-                pairs
-                * (
-                    each * size * 1.1 / block**n_axes
-                    + (_SURVIVORS if lists else _ABOVE) * (_PAIR + _PIXEL_OF_PAIR * size)
-                )
-                + _SKETCH * images * size
-                + _COMPILE["sketched"]
-            )
-    kind = min(KINDS, key=lambda kind: price[kind]) if asked == "auto" else asked
+    plans = [_plan(work, "product"), _plan(work, "symmetric")]
+    if len(work.group) == 1:  # they are the same, but for bytes
+        plans[1] = dataclasses.replace(plans[1], price=math.inf if asked == "auto" else plans[1].price)
+    if asked == "sketched" or (asked == "auto" and min(plan.price for plan in plans) > 2 * _compile(work, "sketched")):
+        plans += [
+            _plan(work, "sketched", block, left_out(block) if block > 1 else 0.0)
+            for block in BLOCKS
+            if block > 1 or work.quick.halves or asked == "sketched"
+        ]
+    if asked != "auto":
+        return min((plan for plan in plans if plan.kind == asked), key=lambda plan: plan.price)
+    return _with_way_out(work, plans)
+
+
+def _with_way_out(work: Work, plans: list[Plan]) -> Plan:
+    """Return the cheapest plan; for a sketched one with the cheapest of the finer ones to turn to."""
+    best = min(plans, key=lambda plan: plan.price)
+    if best.kind != "sketched":
+        return best
+    instead = _with_way_out(work, [plan for plan in plans if plan.block < best.block])
+    most = (instead.price - _before_pairs(work, "sketched", best.block)) / (work.pairs * _of_pair(work))
+    return dataclasses.replace(best, instead=instead, most=most)
+
+
+def _plan(work: Work, kind: Kind, block: int = 0, rest: float = 0.0) -> Plan:
+    price = _before_pairs(work, kind, block)
+    if kind == "sketched":
+        price += work.pairs * _left(work, rest) * _of_pair(work)
     how = {
-        "product": "each orientation multiplied out",
-        "symmetric": "all orientations in one block-diagonal product",
+        "product": "each orientation multiplied out" if len(work.group) > 1 else "multiplied out",
+        "symmetric": "all orientations in one block-diagonal product" if len(work.group) > 1 else "multiplied out",
         "sketched": f"means of {block} pixels a side rule pairs out (they leave out {rest:.1%}), the rest exactly",
     }[kind]
-    orientations = "one orientation" if len(group) == 1 else f"{len(group)} orientations"
-    if len(group) == 1 and kind != "sketched":
-        how = "multiplied out"
+    if block == 1:
+        how = "a product of rounded numbers rules pairs out, the rest exactly"
+    orientations = "one orientation" if len(work.group) == 1 else f"{len(work.group)} orientations"
     sentence = (
-        f"plan {kind}: {queries} x {gallery} images of {size} numbers, {orientations}, {how}; "
-        f"about the price of {price[kind] / max(1, pairs * size):.2g} plain products"
+        f"plan {kind}: {work.queries} x {work.gallery} images of {work.size} numbers, {orientations}, {how}; "
+        f"about the price of {price / max(1, work.pairs * work.size):.2g} plain products"
     )
-    return Plan(kind, sentence, block if kind == "sketched" else 0)
+    return Plan(kind=kind, block=block, sentence=sentence, price=price)
 
 
-def most_survivors(pairs: int, size: int, group: Group) -> int:
-    """Return from how many exact scores on the symmetric product of so many pairs is cheaper."""
-    return int(multiply_adds(group) * pairs * size / (_PAIR + _PIXEL_OF_PAIR * size))
+def _before_pairs(work: Work, kind: Kind, block: int) -> float:
+    """Return the price of everything but exact scores of pairs."""
+    images = (work.queries + work.gallery) * work.size
+    each = {"product": float(len(work.group)), "symmetric": multiply_adds(work.group)}
+    if work.of_bytes and work.quick.bytes:
+        each["product"] /= _BYTES
+    price = (_SKETCH[block] if kind == "sketched" else _DESCRIBE[kind]) * images + _compile(work, kind)
+    if kind != "sketched":
+        return price + work.pairs * work.size * each[kind]
+    numbers = work.size * (1.1 if block > 1 else 1.0) / block**work.n_axes
+    price += _TURN[min(work.n_axes, 3)] * work.queries * len(work.group) * work.size
+    return price + work.pairs * numbers * each["symmetric"] / (_HALVES if work.quick.halves else 1)
+
+
+def _compile(work: Work, kind: Kind) -> float:
+    """Return how long XLA takes for a plan."""
+    once, each = _COMPILE[kind]
+    return once + each * len(work.group)
+
+
+def _left(work: Work, rest: float) -> float:
+    """Return the share of the pairs that a sketch which leaves out `rest` of the energy is expected to leave."""
+    if not work.k:
+        return _ABOVE
+    listed = work.k / work.queries + work.k / work.gallery
+    return min(1.0, _LISTED * listed + (_LEFT_OUT if len(work.group) > 1 else _LEFT_OUT_OF_ONE) * rest)
+
+
+def _of_pair(work: Work) -> float:
+    """Return the price of an exact score."""
+    return _PAIR + _BYTE_OF_PAIR * work.itemsize * work.size

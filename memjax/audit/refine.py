@@ -7,29 +7,17 @@ query, are scored again.
 Scores closer than 1e-9 count as tied, and go to the lower id.
 """
 
-import functools
-
 import numpy as np
 
-from memjax.audit.describe import Descriptor, Images, matrix_scores, pair_score, vectors64
+from memjax.audit.describe import Descriptor, Images, matrix_scores, pair_scores
 from memjax.audit.findings import Neighbours
 from memjax.audit.shortlist import AMBIGUOUS, Shortlist
 from memjax.orientation import Orientation
 
 _TIE_DECIMALS = 9
 ALMOST_EQUAL = 1e-3  # this close to the largest score digits matter: an exact copy shall score exactly 1
-_KEPT_BYTES = 128 << 20  # of described images kept for the next pairs, on each side
+_PAIR_BYTES = 64 << 20  # pairs scored at once, each of their images in float64
 _LIST_BYTES = 64 << 20  # whole lists scored at once
-
-
-def rounding_slack(size: int) -> float:
-    """Return a bound on the kernel's rounding error for unit vectors of `size` numbers.
-
-    Products are summed in many short runs, so that errors hardly grow with the size. The largest seen is 1.8e-6 (at
-    110,592 numbers; 1e-6 elsewhere): radiographs, vessels, noise on a common pattern, images of one pixel, 16 to 10^6
-    numbers, both plans. The bound is four times that, and less for small images (BUILD_NOTES).
-    """
-    return 2.0**-23 * min(max(16.0, float(np.sqrt(size))), 64.0)
 
 
 def refine(
@@ -42,6 +30,7 @@ def refine(
     descriptor: Descriptor,
     by_query: bool,
     own: int | None,
+    slack: float,
 ) -> Neighbours:
     """Return the k best of each list, as a float64 brute force would.
 
@@ -55,9 +44,9 @@ def refine(
       by_query: which side the lists belong to.
       own: which image of the other side the first list's image is itself, where both sides are one set and an image is
         not its own neighbour; None: the sides are different.
+      slack: a bound on the rounding error of the lists' scores.
     """
     size = int(np.prod(gallery.block(0, 1).shape[1:]))
-    slack = rounding_slack(size)
     score, ids = candidates.score.astype(np.float64), candidates.id.copy()
     code = candidates.code % AMBIGUOUS
     others = len(gallery if by_query else query)
@@ -116,26 +105,32 @@ def exact_pairs(
     descriptor: Descriptor,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score pairs in float64: in their orientation, or where that is ambiguous in all (the first of the best wins)."""
-    size = int(np.prod(gallery.block(0, 1).shape[1:]))
-    most = max(2, _KEPT_BYTES // (8 * size))
+    tried = np.where(ambiguous, len(group), 1)
+    pair = np.repeat(np.arange(len(code)), tried)
+    turn = np.arange(len(pair)) - np.repeat(np.cumsum(tried) - tried, tried)  # 0 to |G| - 1 where ambiguous
+    turn = np.where(ambiguous[pair], turn, code[pair])
+    q, t = (ids[pair] for ids in pairs)
+    scores = np.empty(len(pair))
+    step = max(1, _PAIR_BYTES // (16 * gallery.block(0, 1).size))
+    order = np.lexsort((q, t))  # the gallery as it lies on disk
+    for part in (order[i : i + step] for i in range(0, len(order), step)):
+        (x, x_ranges), (y, y_ranges) = _read(query, q[part]), _read(gallery, t[part])
+        for g in np.unique(turn[part]):
+            these = turn[part] == g
+            y[these] = group[g].apply(y[these], leading=1)
+        scores[part] = pair_scores(x, x_ranges, y, y_ranges, descriptor)
+    rounded = np.round(scores, _TIE_DECIMALS)
+    best = np.full(len(code), -np.inf)
+    np.maximum.at(best, pair, rounded)
+    is_best = np.flatnonzero(rounded == best[pair])
+    first = is_best[np.unique(pair[is_best], return_index=True)[1]]
+    return scores[first], turn[first].astype(code.dtype)
 
-    @functools.lru_cache(maxsize=most)
-    def query_vector(q: int) -> np.ndarray:
-        return vectors64(query.gather(np.array([q])), query.ranges[[q]], descriptor)[0]
 
-    @functools.lru_cache(maxsize=most)
-    def gallery_vector(t: int, g: int) -> np.ndarray:
-        turned = group[g].apply(gallery.gather(np.array([t])), leading=1)
-        return vectors64(turned, gallery.ranges[[t]], descriptor)[0]
-
-    best, orientation = np.full(len(code), -np.inf), code.copy()
-    for pair in np.lexsort(pairs):  # in the order of the gallery, as it lies on disk
-        q, t = (int(ids[pair]) for ids in pairs)
-        tried = range(len(group)) if ambiguous[pair] else [int(code[pair])]
-        scores = [pair_score(query_vector(q), gallery_vector(t, g), descriptor) for g in tried]
-        first = int(np.argmax(np.round(scores, _TIE_DECIMALS)))
-        best[pair], orientation[pair] = scores[first], tried[first]
-    return best, orientation
+def _read(images: Images, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return images and their ranges, any of them any number of times; each is read once."""
+    once, place = np.unique(ids, return_inverse=True)
+    return images.gather(once)[place], images.ranges[ids]
 
 
 def _whole_lists(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -15,9 +16,8 @@ from jaxtyping import Array
 from memjax.audit import blocks as cuts
 from memjax.audit import plan as plans
 from memjax.audit import symmetry
-from memjax.audit.describe import Descriptor, Images
-from memjax.audit.memory import available_bytes
-from memjax.audit.refine import rounding_slack
+from memjax.audit.describe import Descriptor, Images, are_bytes
+from memjax.audit.machine import available_bytes, quick_products
 from memjax.audit.resume import Progress
 from memjax.audit.screen import How, LeaveOut, Screened, Side, describe_gallery, describe_queries, screen
 from memjax.audit.shortlist import Pairs
@@ -57,7 +57,8 @@ class Search:
           UserError: a group that the shape does not allow, more devices than queries, an image with NaN or infinity in
             it, images that change during the search, or too little memory.
         """
-        shape = self.query.block(0, 1).shape[1:]
+        first = self.query.block(0, 1)
+        shape = first.shape[1:]
         assert shape == self.gallery.block(0, 1).shape[1:], "the caller checks shapes"
         if not len(self.gallery):
             raise UserError(f"{jax.process_count()} processes, but fewer gallery images; use fewer processes.")
@@ -65,42 +66,48 @@ class Search:
             raise UserError(f"{self.mesh.size} devices for {n} query images; use at most {n} (--devices={n}).")
         symmetry.check_group(self.group, shape[:-1])
         symmetry.check_mask(self.group, self.descriptor.mask)
-        chosen = plans.choose(
-            self.plan,
+        quick = quick_products(self.mesh)
+        work = plans.Work(
             queries=len(self.query),
             gallery=len(self.gallery),
             size=int(np.prod(shape)),
             n_axes=len(shape) - 1,
+            itemsize=first.dtype.itemsize,
             group=self.group,
-            lists=self.k > 0,
-            left_out=lambda block: left_out(_some(self.gallery), block),
-        )
-        self.tell(chosen.sentence)
-        how = How(
-            kind=chosen.kind,
-            block=chosen.block,
-            score=self.descriptor.score,
-            group=self.group,
-            channels=self.descriptor.channels,
             k=self.k,
-            bins=self.bins,
-            limits=self.descriptor.limits,
-            slack=rounding_slack(int(np.prod(shape))),
-            leave_out=self.leave_out,
-            mesh=self.mesh,
+            quick=quick,
+            of_bytes=self.descriptor.score == "correlation" and are_bytes(first.dtype, shape),
         )
-        try:
-            return self._by(how, may_turn=self.plan == "auto"), how
-        except TooManyError:
-            self.tell("the sketches rule out too little: plan symmetric instead")
-            how = dataclasses.replace(how, kind="symmetric")
-            return self._by(how, may_turn=False), how
+        plan = plans.choose(self.plan, work, lambda block: left_out(_some(self.gallery), block))
+        self.tell(plan.sentence)
+        while True:
+            how = How(
+                kind=plan.kind,
+                block=plan.block,
+                score=self.descriptor.score,
+                group=self.group,
+                channels=self.descriptor.channels,
+                k=self.k,
+                bins=self.bins,
+                limits=self.descriptor.limits,
+                quick=quick,
+                dtype=first.dtype.name,
+                shape=shape,
+                leave_out=self.leave_out,
+                mesh=self.mesh,
+            )
+            try:
+                return self._by(how, most=plan.most), how
+            except TooManyError:
+                assert plan.instead is not None
+                plan = plan.instead
+                self.tell(f"the sketches rule out too little; {plan.sentence}")
 
-    def _by(self, how: How, *, may_turn: bool) -> Progress:
+    def _by(self, how: How, *, most: float) -> Progress:
         """Go through all pairs by one plan.
 
         Raises:
-          TooManyError: the plan is sketched, `may_turn`, and the first block shows that another plan is better.
+          TooManyError: the plan is sketched, and in the first block more than this share of the pairs is left.
         """
         first = self.query.block(0, 1)
         size, sides = first[0].size, (len(self.query), len(self.gallery))
@@ -135,11 +142,12 @@ class Search:
                     self.gallery.check_unchanged()
                     pairs = blocks.pairs_of(start, left)
                     if survivors:
-                        most = plans.most_survivors(pairs, size, how.group) if may_turn and not found.done else None
                         take = survivors.take
                         if not how.k:
                             take = functools.partial(survivors.take_above, self.threshold)
-                        take(found, block, described, start, left, most=most)
+                        first_fill = 2 * how.k * len(queries.id)  # pairs that fill empty lists say nothing
+                        least = math.inf if found.done else most * pairs + first_fill
+                        take(found, block, described, start, left, most=least)
                     else:
                         take = _take if how.k else functools.partial(_take_above, self.threshold)
                         take(found, how, queries, described, start, left)
@@ -153,10 +161,10 @@ class Search:
 
 
 def _transform(how: How, shape: tuple[int, ...], mask: np.ndarray | None) -> Symmetry | Sketch:
-    if how.kind == "sketched":
+    if how.kind == "sketched" and how.block > 1:
         n_channels = shape[-1] if how.channels is None else len(how.channels)
         return Sketch.of(how.group, shape[:-1], how.block, n_channels=n_channels)
-    group = how.group if how.kind == "symmetric" else how.group[:1]
+    group = how.group[:1] if how.kind == "product" else how.group
     return Symmetry.of(group, shape, channels=how.channels, mask=mask)
 
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
 
-from memjax.audit.describe import Facts, Score, facts, is_constant, values
+from memjax.audit.describe import Facts, Score, are_bytes, facts, facts_of_bytes, is_constant, rounded_mean, values
 from memjax.audit.symmetry import Group, Parts, Symmetry
 
 _CELL = 4  # blocks a side of a cell of the coarse grid
@@ -75,42 +75,48 @@ class Sketch:
     ) -> tuple[Parts, Facts]:
         """Sketch zero-mean unit images from two passes over the raw ones: sums of blocks, then squares about the mean.
 
-        Bytes are summed as integers, without rounding and several times faster than floats. Each pass must stay a loop
-        of its own: fused with what it feeds, XLA repeats it for every number (10 times slower, BUILD_NOTES).
+        Bytes are summed as integers, without rounding and several times faster than floats: first about their rounded
+        mean. Each pass must stay a loop of its own: fused with what it feeds, XLA repeats it for every number (10 times
+        slower, BUILD_NOTES).
         """
         apart = jax.lax.optimization_barrier
-        largest_cell = int(np.prod([max(sizes) for sizes in self._cell_pixels]))
-        is_bytes = raw.dtype.itemsize == 1 and largest_cell * 255**2 < 2**31
         inside = jnp.ones(raw.shape[1:], bool) if mask is None else jnp.broadcast_to(mask[..., None], raw.shape[1:])
         covered = _sum_cells(inside[None].astype(jnp.float32), self.blocks)
+        size = covered.sum()
 
         def of_image(x: Shaped[Array, " n"]) -> Array:
             return x.reshape(-1, *(1,) * (raw.ndim - 1))
 
-        def kept(x: Array) -> Array:
-            return x if mask is None else jnp.where(inside, x, 0)
+        def in_blocks(x: Array) -> Array:
+            return apart(_sum_cells(x if mask is None else jnp.where(inside, x, 0), self.blocks))
 
-        middle = raw[(slice(None), *(dim // 2 for dim in raw.shape[1:]))]
-        pivot = jnp.zeros(len(raw), jnp.int32) if is_bytes else middle.astype(jnp.float32)
-        x = raw.astype(pivot.dtype) - of_image(pivot)
-        sums = apart(_sum_cells(kept(x), self.blocks)).astype(jnp.float32)
-        mean = sums.sum(tuple(range(1, raw.ndim))) / covered.sum()
-        centre = apart(jnp.round(mean).astype(jnp.int32) if is_bytes else mean)
-        off = x - of_image(centre)
-        squares = apart(_sum_cells(kept(off * off), self._cell_pixels)).astype(jnp.float32)
-
-        centre = centre.astype(jnp.float32)
-        rest = mean - centre  # what rounding the mean to an integer left
-        sums = sums - of_image(mean) * covered
+        axes = tuple(range(1, raw.ndim))
+        if are_bytes(raw.dtype, raw.shape[1:]):
+            x = raw.astype(jnp.int32)
+            sums = in_blocks(x)
+            mean = rounded_mean(sums.sum(axes), size)
+            squares = in_blocks((x - of_image(mean)) ** 2)
+            of = facts_of_bytes(sums.sum(axes), squares, size)
+            sums = (sums - of_image(mean) * covered.astype(jnp.int32)).astype(jnp.float32)
+            rest = of.centre
+        else:
+            pivot = raw[(slice(None), *(dim // 2 for dim in raw.shape[1:]))].astype(jnp.float32)
+            x = raw.astype(jnp.float32) - of_image(pivot)
+            sums = in_blocks(x)
+            mean = apart(sums.sum(axes) / size)
+            squares = in_blocks((x - of_image(mean)) ** 2)
+            square = squares.sum(axes)
+            valid = ~is_constant(raw, None if mask is None else mask[None, ..., None])
+            factor = jax.lax.rsqrt(jnp.where(valid & (square > 0), square, 1))
+            finite = jnp.ones(len(raw), bool) if jnp.issubdtype(raw.dtype, jnp.integer) else jnp.isfinite(square)
+            of = Facts(pivot, mean, factor, jnp.zeros_like(mean), valid, finite)
+            sums, rest = sums - of_image(mean) * covered, jnp.zeros_like(mean)
+        squares = _sum_cells(squares.astype(jnp.float32), self.cells)
+        # Both about the mean itself: sum (x - m)^2 = sum (x - m + b)^2 - 2 b sum (x - m) - n b^2.
+        sums = sums - of_image(rest) * covered
         in_cells = _sum_cells(sums, self.cells), _sum_cells(covered, self.cells)
         squares = squares - of_image(rest) * (2 * in_cells[0] + of_image(rest) * in_cells[1])
-        square = squares.sum(tuple(range(1, raw.ndim)))
-        valid = ~is_constant(raw, None if mask is None else mask[None, ..., None])
-        factor = jax.lax.rsqrt(jnp.where(valid & (square > 0), square, 1))
-        finite = jnp.ones(len(raw), bool) if jnp.issubdtype(raw.dtype, jnp.integer) else jnp.isfinite(square)
-        shift = pivot.astype(jnp.float32) + (centre if is_bytes else 0)
-        of = Facts(shift, rest if is_bytes else mean, factor, jnp.zeros_like(mean), valid, finite)
-        return self._parts(sums * of_image(factor), squares * of_image(factor**2)), of
+        return self._parts(sums * of_image(of.factor), squares * of_image(of.factor**2)), of
 
     def _parts(self, sums: Float[Array, "n *blocks c"], squares: Float[Array, "n *cells c"]) -> Parts:
         """Make the parts from the sums over blocks and the sums of squares over cells."""

@@ -5,6 +5,7 @@ Then every pair and orientation whose bound reaches the floor of its query or of
 A pair that is never scored has a bound, hence a score, below both floors: it is in nobody's list.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -40,7 +41,7 @@ class Survivors:
         self.how = how
         self.rate = sample_rate(pairs) if how.bins else 0.0
         self.queries = queries
-        self.table = turned_queries(how.mesh, how.group, raw.raw)
+        self.table = turned_queries(how.mesh, how.group, raw.raw, how.of_bytes)
         use = np.ones(raw.raw.shape[1:], bool)
         if descriptor.mask is not None:
             use &= descriptor.mask[..., None]
@@ -49,7 +50,7 @@ class Survivors:
         self.use = None if use.all() else jax.device_put(use.ravel(), NamedSharding(how.mesh, P()))
 
     def take(
-        self, found: Progress, block: Raw, described: Side, start: int, left: int, *, most: int | None = None
+        self, found: Progress, block: Raw, described: Side, start: int, left: int, *, most: float = math.inf
     ) -> None:
         """Add all pairs of a block that may belong to somebody's k best to the lists.
 
@@ -73,7 +74,7 @@ class Survivors:
         ]
         at = np.searchsorted(row * n + column, sample)
         rest = self._rest(screened, floors, (row, column, turn), (row[at], column[at], scores[at]))
-        if most is not None and len(row) + len(rest[0]) > most:
+        if len(row) + len(rest[0]) > most:
             raise TooManyError
         scores = np.concatenate([scores, exact(*rest)])
         row, column, turn = (np.concatenate(pair) for pair in zip((row, column, turn), rest, strict=True))
@@ -96,7 +97,7 @@ class Survivors:
         start: int,
         left: int,
         *,
-        most: int | None = None,
+        most: float = math.inf,
     ) -> None:
         """Add all pairs of a block from the threshold on.
 
@@ -108,7 +109,7 @@ class Survivors:
         screened = screen(how, self.queries, described, *self._placed(floors))
         nothing = np.zeros(0, np.int64)
         pairs = self._rest(screened, floors, (nothing, nothing, nothing), (nothing, nothing, np.zeros(0, np.float32)))
-        if most is not None and len(pairs[0]) > most:
+        if len(pairs[0]) > most:
             raise TooManyError
         row, column, score, code = _best(*pairs, self._exact(block, described)(*pairs), how.slack)
         high = score >= threshold - 2 * how.slack
@@ -122,7 +123,9 @@ class Survivors:
 
         def score(row: np.ndarray, column: np.ndarray, turn: np.ndarray) -> np.ndarray:
             pairs = (row, column, turn)
-            return score_pairs(self.how.mesh, self.how.score, self.table, facts[0], raw, facts[1], self.use, pairs)
+            return score_pairs(
+                self.how.mesh, self.how.score, self.table, facts[0], raw, facts[1], self.use, pairs, self.how.of_bytes
+            )
 
         return score
 
@@ -148,15 +151,15 @@ class Survivors:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the pairs and orientations whose bound reaches a floor, without those scored already.
 
-        Both a bound and a floor are wrong by a slack at most, and scores within twice the slack of a floor are wanted.
+        A bound is never too low, a floor wrong by a slack at most, and scores within twice the slack of it are wanted.
         A pair of the sample has a floor of its own: the score that it has already, in one orientation.
         """
         n = screened.score.shape[1]
-        floors = [floor - 4 * self.how.slack for floor in floors]
+        floors = [floor - 3 * self.how.slack for floor in floors]
         row, column = np.divmod(np.flatnonzero(np.asarray(above(screened.score, *self._placed(floors)))), n)
         limit = np.minimum(floors[0][row], floors[1][column])
         row, column = np.concatenate([row, sample[0]]), np.concatenate([column, sample[1]])
-        limit = np.concatenate([limit, sample[2] - 4 * self.how.slack])
+        limit = np.concatenate([limit, sample[2] - 3 * self.how.slack])
         before = np.full(screened.score.shape, AMBIGUOUS, np.uint8)  # the orientation that is scored already
         before[done[0], done[1]] = done[2]
         turn, pair = np.nonzero(self._bounds(screened, row, column) >= limit)

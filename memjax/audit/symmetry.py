@@ -115,6 +115,13 @@ class Symmetry:
             jnp.stack([jnp.concatenate(column or [nothing], axis=1) for column in columns]) for columns in found
         )
 
+    def pick(self, flat: Shaped[Array, "n size"]) -> Shaped[Array, "n some"]:
+        """Return the pixels that are used, as they are; only where the identity is the whole group."""
+        assert len(self.group) == 1
+        return jnp.concatenate(
+            [flat if index is None else _gather(flat, index.reshape(-1)) for index in self.index], axis=1
+        )
+
     def _split_kind(
         self, flat: Array, values: Callable[[Array], Array], index: Any, stabilizer: tuple[int, ...]
     ) -> list[list[list[Array]]]:
@@ -148,8 +155,14 @@ def products(query: Parts, gallery: Parts) -> list[list[Array]]:
     for x, y in zip(query, gallery, strict=True):
         d, s, m = x.shape
         # TF32 and bf16 passes would reorder near-ties on accelerators.
-        one = functools.partial(jnp.matmul, x.reshape(d * s, m), precision=jax.lax.Precision.HIGHEST)
-        found.append([one(column.T).reshape(d, s, -1) for column in y])
+        one = functools.partial(
+            jax.lax.dot_general,  # a transposed right side takes twice the time in bfloat16 on processors
+            x.reshape(d * s, m),
+            dimension_numbers=(((1,), (1,)), ((), ())),
+            precision=jax.lax.Precision.HIGHEST,
+            preferred_element_type=jnp.int32 if x.dtype == jnp.int8 else jnp.float32,
+        )
+        found.append([one(column).reshape(d, s, -1) for column in y])
     return found
 
 
