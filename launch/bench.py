@@ -1,6 +1,8 @@
-"""Time and memory of the audit's search against what its users could pick otherwise.
+"""Time and memory of the audit's search: against what its users could pick otherwise, and as sets grow.
 
     python -m launch.bench audit [--out=FILE.json] [--only=plain64 --only=volumes48] [--rounds=3]
+    python -m launch.bench audit --growth [--out=FILE.json]
+    python -m launch.bench disk --folder=DIR [--side=64] [--sizes=12500,25000,50000]
 
 Wants the `bench` extra (pip install -e '.[bench]') and, for radiographs, MEMJAX_REAL_DATA. Candidates take turns in one
 process under one allocator setting, medians are compared, answers are compared too; memory is measured in a process of
@@ -9,9 +11,11 @@ time) and the share of agreeing ids. Both sides return the ten best gallery imag
 best queries of every gallery image, certified in float64. Times include normalising the uint8 images, not compiling.
 
 With --growth instead: how our time grows with the number of gallery images and of queries, with fitted exponents; with
---out also as a plot.
+--out also as a plot. `disk` draws stores into a folder and searches each from there, in a process of its own.
 """
 
+import contextlib
+import ctypes
 import dataclasses
 import importlib.util
 import json
@@ -25,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from launch import boot, peers
+from launch import boot, from_disk, peers
 from launch.workloads import WORKLOADS, Workload, by_name
 from memjax.errors import UserError
 
@@ -41,6 +45,10 @@ _ONLY = flags.DEFINE_multi_enum(
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Timed rounds; the candidates take turns.", lower_bound=1)
 _PLAN = flags.DEFINE_enum("plan", "auto", ["auto", "product", "symmetric", "sketched"], "The plan of our search.")
 _GROWTH = flags.DEFINE_bool("growth", False, "Measure growth with the sizes of the sets instead.")
+_FOLDER = flags.DEFINE_string("folder", None, "disk: where the stores are drawn.")
+_SIDE = flags.DEFINE_integer("side", 64, "disk: rows and columns of an image.", lower_bound=8)
+_IMAGES = flags.DEFINE_list("sizes", ["12500", "25000", "50000"], "disk: numbers of gallery images.")
+_PART = flags.DEFINE_integer("part", 0, "Internal: search the store of so many images and print what it took.")
 _RSS_OF = flags.DEFINE_string("rss_of", "", "Internal: run one candidate of --only once and print its peak memory.")
 
 _SIZES = (6_250, 12_500, 25_000, 50_000)  # of the gallery, at 1000 queries
@@ -62,11 +70,17 @@ class _Row:
 
 def main(what: str) -> None:
     """Run the benchmark `what` and print its table."""
-    if what != "audit":
-        raise UserError(f"there is no benchmark {what!r}; write python -m launch.bench audit.")
+    if what not in ("audit", "disk"):
+        raise UserError(f"there is no benchmark {what!r}; write python -m launch.bench audit, or disk.")
+    _keep_freed_memory()
+    if what == "disk":
+        _from_disk()
+        return
     chosen = [work for work in WORKLOADS if not _ONLY.value or work.name in _ONLY.value]
     if _RSS_OF.value:
-        _candidate(chosen[0], _RSS_OF.value)()
+        run = _candidate(chosen[0], _RSS_OF.value)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # what drawing the images took does not count
+        run()
         print(_own_peak_mib())
         return
     if _GROWTH.value:
@@ -199,13 +213,50 @@ def _plot(path: Path, found: dict[str, dict]) -> None:
     figure.savefig(path, dpi=144)
 
 
+def _from_disk() -> None:
+    """Draw stores, search each of them in a process of its own, and print what that took."""
+    if _FOLDER.value is None:
+        raise UserError("--folder is missing; say where the stores may be drawn.")
+    folder = Path(_FOLDER.value)
+    if _PART.value:
+        found = from_disk.search(folder, _SIDE.value, _PART.value, _PLAN.value, peers.K)
+        print(json.dumps({**found, "rss_mib": _own_peak_mib()}))
+        return
+    if not all(size.isdecimal() and int(size) for size in _IMAGES.value):
+        raise UserError(f"--sizes={','.join(_IMAGES.value)} must be whole numbers, separated by commas.")
+    rows = []
+    for size in map(int, _IMAGES.value):
+        from_disk.gallery_store(folder, _SIDE.value, size)
+        flags_of_it = [f"--folder={folder}", f"--side={_SIDE.value}", f"--part={size}"]
+        rows.append(from_disk.read(_in_own_process("disk", flags_of_it)))
+        print(from_disk.table(rows[-1:]), flush=True)
+    if len(rows) > 1:
+        sizes, seconds = ([row[name] for row in rows] for name in ("images", "seconds"))
+        grown = (rows[-1]["rss_mib"] - rows[0]["rss_mib"]) * 1024 / (sizes[-1] - sizes[0])
+        print(f"time grows with the power {_exponent(sizes, seconds):.2f}, memory by {grown:.1f} KiB an image")
+    if _OUT.value:
+        Path(_OUT.value).write_text(json.dumps(rows, indent=2) + "\n")
+
+
 def _peak_memory(work: Workload, candidate: str) -> float:
     """Run one candidate in a process of its own and return its peak resident memory in MiB."""
-    command = [sys.executable, "-m", "launch.bench", "audit", f"--rss_of={candidate}", f"--only={work.name}"]
-    done = subprocess.run(
-        [*command, f"--plan={_PLAN.value}"], capture_output=True, text=True, check=True, env=os.environ
-    )
-    return float(done.stdout.split()[-1])
+    return float(_in_own_process("audit", [f"--rss_of={candidate}", f"--only={work.name}"]).split()[-1])
+
+
+def _in_own_process(what: str, arguments: list[str]) -> str:
+    """Run this benchmark with other flags and return what it prints."""
+    command = [sys.executable, "-m", "launch.bench", what, f"--plan={_PLAN.value}", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout
+
+
+def _keep_freed_memory() -> None:
+    """Let the allocator keep what is freed: asking the system for pages again costs faiss up to half of its time."""
+    no_mmap, trim = -4, -1
+    with contextlib.suppress(OSError, AttributeError):  # only glibc has this
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(no_mmap, 0)
+        libc.mallopt(trim, 2**31 - 1)
 
 
 def _own_peak_mib() -> float:
