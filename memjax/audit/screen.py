@@ -217,8 +217,8 @@ def rounding_slack(size: int) -> float:
     """Return a bound on the float32 rounding error of scores of images of `size` numbers.
 
     Numbers that are all alike round alike, so the errors of images with two values are the largest: 1e-6 at 256
-    numbers, 5.8e-6 at 1024, 1.4e-5 from 4096 to 130,000, where sums are made in runs. Radiographs and vessels stay
-    below 2e-6, noise below 1e-6. The bound is at least twice what was seen (BUILD_NOTES).
+    numbers, 5.8e-6 at 1024, 1.4e-5 from 4096 to 130,000, where sums are made in runs. Real images stay below
+    3e-6, noise below 1e-6. The bound is at least twice what was seen (BUILD_NOTES).
     """
     return 2.0**-23 * min(max(16.0, size / 8), 256.0)
 
