@@ -110,7 +110,7 @@ def _compare(work: Workload) -> list[_Row]:
     candidates = {"ours": _ours(work, query, gallery, told.append)}
     candidates |= {name: lambda name=name: peers.run(name, query, gallery, work.symmetry) for name in names}
     seconds, answers = _take_turns(candidates)
-    print(f"{work.name}: {told[0]}", *told[1:2], flush=True)
+    print(f"{work.name}: " + "; ".join(dict.fromkeys(told)), flush=True)
     mine: AllPairs = answers["ours"]  # type: ignore[assignment]
     memory = {name: _peak_memory(work, name) for name in candidates}
     return [
@@ -123,7 +123,7 @@ def _compare(work: Workload) -> list[_Row]:
             ours_rss_mib=memory["ours"],
             peer_rss_mib=memory[name],
             same_ids=float(np.mean(answers[name][1] == mine.query_to_gallery.id)),  # type: ignore[index]
-            plan=told[0].split(":")[0] + ("" if len(told) == 1 or "plan " in told[1][:5] else ", turned"),
+            plan=told[-1].split(":")[0],
         )
         for name in names
     ]

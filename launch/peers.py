@@ -4,6 +4,7 @@ Every peer gets the same uint8 images, normalises them in float32, turns the que
 images of each query, (score, id). The peers named "both ways" also find the ten best queries of each gallery image.
 """
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,7 @@ def _distinct(score: "np.ndarray", ids: "np.ndarray") -> Lists:
 
 
 def _faiss(y: "np.ndarray") -> "Callable[[np.ndarray], Lists]":
+    logging.getLogger("faiss").setLevel(logging.WARNING)  # how it was compiled is no news
     import faiss
 
     return lambda x: faiss.knn(x, y, K, metric=faiss.METRIC_INNER_PRODUCT)

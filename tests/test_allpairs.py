@@ -316,7 +316,7 @@ class Interrupted(Exception):
 def test_an_interrupted_search_goes_on_after_its_last_block(tmp_path, monkeypatch, plan, moment):
     """Bit for bit the answer of an uninterrupted one, without a block done twice."""
     monkeypatch.setattr(cuts, "_QUERY_BYTES", 14 * 50 * {"product": 4 * 8, "symmetric": 4, "sketched": 8}[plan])
-    monkeypatch.setattr(cuts, "_GALLERY_BYTES", 16 * 4 * 50)
+    monkeypatch.setattr(cuts, "_GALLERY_BYTES", 16 * {"product": 2}.get(plan, 4) * 50)
     monkeypatch.setattr(cuts, "_SKETCHED_BYTES", 16 * 50)
     monkeypatch.setattr(cuts, "_GALLERY_ROWS", 1)
     rng = np.random.default_rng(1)

@@ -256,12 +256,14 @@ def _correlations_of_bytes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x, y = (side.astype(np.int32) - np.int32(zero) for side in (x, y))  # their products' sums fit into 32 bits
     size = x.shape[1]
 
-    def times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.einsum("nd,nd->n", a, b).astype(np.int64) * size - a.sum(1, np.int64) * b.sum(1, np.int64)
+    sum_x, sum_y = (side.sum(1, np.int32).astype(np.int64) for side in (x, y))
 
-    xx, yy = times(x, x), times(y, y)
+    def times(a: np.ndarray, b: np.ndarray, sums: np.ndarray) -> np.ndarray:
+        return np.einsum("nd,nd->n", a, b).astype(np.int64) * size - sums
+
+    xx, yy = times(x, x, sum_x**2), times(y, y, sum_y**2)
     constant = (xx == 0) | (yy == 0)
-    return np.where(constant, -np.inf, times(x, y) / np.where(constant, 1, np.sqrt(xx) * np.sqrt(yy)))
+    return np.where(constant, -np.inf, times(x, y, sum_x * sum_y) / np.where(constant, 1, np.sqrt(xx) * np.sqrt(yy)))
 
 
 def matrix_scores(

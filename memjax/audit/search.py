@@ -1,11 +1,10 @@
 """Go through all pairs of two sets by a plan, block by block: the loop behind `allpairs` and `above`."""
 
 import dataclasses
-import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import jax
 import numpy as np
@@ -26,6 +25,8 @@ from memjax.audit.survivors import Survivors, TooManyError
 from memjax.audit.symmetry import Group, Symmetry
 from memjax.errors import UserError
 from memjax.mesh import QUERY
+
+T = TypeVar("T")
 
 _LOOKED_AT = 64  # gallery images on which sketches are tried
 _SPARE = 4  # candidates kept beyond k, so that near-ties across the last place can be settled without a second pass
@@ -135,22 +136,27 @@ class Search:
                 if number + earlier > found.done:
                     self.progress(blocks.pairs_before(number + earlier) - blocks.pairs_before(found.done))
                     found.done = number + earlier
-                ahead = cuts.gallery_blocks(self.gallery, blocks, how.mesh, found.done - number, first=self.first)
-                for left, block in ahead:
-                    described = describe_gallery(how, transform, block, mask)
+                skip = found.done - number
+                steps = (
+                    (left, block, described, None if survivors else self._screened(how, found, queries, described, at))
+                    for left, block in cuts.gallery_blocks(self.gallery, blocks, how.mesh, skip, first=self.first)
+                    for described, at in [(describe_gallery(how, transform, block, mask), (start, left))]
+                )
+                for left, block, described, screened in _one_ahead(steps) if how.kind == "product" else steps:
                     _check_finite(self.gallery, described)
                     self.gallery.check_unchanged()
                     pairs = blocks.pairs_of(start, left)
-                    if survivors:
-                        take = survivors.take
-                        if not how.k:
-                            take = functools.partial(survivors.take_above, self.threshold)
+                    if screened is not None and how.k:
+                        _take(found, how, screened, start, left)
+                    elif screened is not None:
+                        _take_above(found, screened, start, left)
+                    elif survivors:
                         first_fill = 2 * how.k * len(queries.id)  # pairs that fill empty lists say nothing
-                        least = math.inf if found.done else most * pairs + first_fill
-                        take(found, block, described, start, left, most=least)
-                    else:
-                        take = _take if how.k else functools.partial(_take_above, self.threshold)
-                        take(found, how, queries, described, start, left)
+                        enough = math.inf if found.done else most * pairs + first_fill
+                        if how.k:
+                            survivors.take(found, block, described, start, left, most=enough)
+                        else:
+                            survivors.take_above(self.threshold, found, block, described, start, left, most=enough)
                     found.end_block()
                     self.progress(pairs)
             self.query.check_unchanged()
@@ -158,6 +164,38 @@ class Search:
             found.rescue()
             raise
         return found
+
+    def _screened(self, how: How, found: Progress, queries: Side, described: Side, at: tuple[int, int]) -> Screened:
+        """Begin to score a block; `at` is the first query and the first gallery image."""
+        lists = (found.query.floor(how.k), found.gallery.floor(how.k)) if how.k else (None, None)
+        return screen(
+            how,
+            queries,
+            described,
+            *(
+                self._floors(how, floor, first, len(side.id), spec)
+                for floor, first, side, spec in zip(lists, at, (queries, described), (P(QUERY), P()), strict=True)
+            ),
+        )
+
+    def _floors(self, how: How, floor: np.ndarray | None, first: int, rows: int, spec: P) -> Array:
+        """Return the floors of `rows` lists from `first` on, or the threshold; padding lets nothing through."""
+        part = np.full(rows, np.inf if how.k else self.threshold, np.float32)
+        if floor is not None:
+            part[: len(floor) - first] = floor[first : first + rows]
+        return jax.device_put(part, NamedSharding(how.mesh, spec))
+
+
+def _one_ahead(steps: Iterator[T]) -> Iterator[T]:
+    """Yield steps one late, so that the devices work on the next while the caller is busy with one.
+
+    The floors of a step are those from before the last one: lower, which is allowed. Where describing a block takes
+    long, too, the two get in each other's way (volumes 5 % slower, bytes 8 % faster).
+    """
+    late = next(steps, None)
+    while late is not None:
+        now, late = late, next(steps, None)
+        yield now
 
 
 def _transform(how: How, shape: tuple[int, ...], mask: np.ndarray | None) -> Symmetry | Sketch:
@@ -173,13 +211,8 @@ def _some(images: Images) -> np.ndarray:
     return images.gather(np.arange(0, len(images), -(-len(images) // _LOOKED_AT)))
 
 
-def _take(found: Progress, how: How, queries: Side, described: Side, start: int, left: int) -> None:
+def _take(found: Progress, how: How, screened: Screened, start: int, left: int) -> None:
     """Add the pairs that may belong to a list to it, and the block's scores to the histogram."""
-    floors = (
-        _floors(found.query.floor(how.k), start, len(queries.id), how.mesh, P(QUERY)),
-        _floors(found.gallery.floor(how.k), left, len(described.id), how.mesh, P()),
-    )
-    screened = screen(how, queries, described, *floors)
     row, column, score, code = _passed(screened)
     found.begin_block()
     sides = (
@@ -192,15 +225,9 @@ def _take(found: Progress, how: How, queries: Side, described: Side, start: int,
     found.count += np.asarray(screened.counted)
 
 
-def _take_above(
-    threshold: float, found: Progress, how: How, queries: Side, described: Side, start: int, left: int
-) -> None:
+def _take_above(found: Progress, screened: Screened, start: int, left: int) -> None:
     """Add the pairs from the threshold on."""
-    floors = (
-        _floors(np.full(len(side.id), threshold, np.float32), 0, len(side.id), how.mesh, spec)
-        for side, spec in ((queries, P(QUERY)), (described, P()))
-    )
-    row, column, score, code = _passed(screen(how, queries, described, *floors))
+    row, column, score, code = _passed(screened)
     found.begin_block()
     found.above = found.above.and_also(Pairs(row + start, column + left, score, code))
 
@@ -211,13 +238,6 @@ def _passed(screened: Screened) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
     row, column = np.divmod(passed, screened.score.shape[1])
     score, code = (np.asarray(part).ravel()[passed] for part in (screened.score, screened.code))
     return row, column, score, code.astype(np.int16)
-
-
-def _floors(floor: np.ndarray, start: int, rows: int, mesh: Mesh, spec: P) -> Array:
-    """Return the floors of `rows` lists from `start` on; padding lets nothing through."""
-    part = np.full(rows, np.inf, np.float32)
-    part[: len(floor) - start] = floor[start : start + rows]
-    return jax.device_put(part, NamedSharding(mesh, spec))
 
 
 def _check_finite(images: Images, described: Side) -> None:
