@@ -81,7 +81,7 @@ def cut(how: How, n_queries: int, n_gallery: int, size: int, itemsize: int, avai
     parts = max(1, PARTS * how.k)
     local = _in_parts(local, -(-parts // devices))
     most = min(_GALLERY_MOST, available // (2 * _COPIES))
-    number = 2 if how.of_bytes else 4  # products of bytes take larger blocks
+    number = 2 if how.of_bytes and how.kind == "product" else 4  # products of bytes take larger blocks
     rows = max(min(_GALLERY_ROWS, most // (4 * size)), min(_GALLERY_BYTES, most) // (number * size))
     scores = _SCORE_BYTES
     if how.kind == "sketched":
