@@ -207,7 +207,7 @@ def _plot(path: Path, found: dict[str, dict]) -> None:
     axes.set(
         xlabel="images",
         ylabel="seconds",
-        title="Time of a search against the size of a set (1000 queries, or 25,000 images)",
+        title="Time of a search: 1000 queries, or 25,000 gallery images",
     )
     axes.legend()
     figure.savefig(path, dpi=144)

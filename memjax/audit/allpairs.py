@@ -6,9 +6,10 @@ block's scores only those go on that may belong to somebody's k best: a list's k
 largest of the maxima of 4k parts of the block, is a floor that its k best cannot lie below. Floors cost a pass over
 the scores where sorting costs ten, and let about 1.1 k scores of each list through.
 
-The device works in float32. `refine` then settles what float32 cannot: lists whose order, orientation or last place is
-closer than the rounding error are scored again in float64, so ids and orientations are those of a float64 brute force,
-with ties (closer than 1e-9) to the lower id.
+The device multiplies in float32, bytes in whole numbers where that is quick, and bounds in bfloat16. `refine` then
+settles what that cannot: lists whose order, orientation or last place is closer than the rounding error are scored
+again in whole numbers or float64, so ids and orientations are those of a float64 brute force, with ties (closer than
+1e-9) to the lower id.
 
 Where several processes run, each searches its own part of the gallery with its own devices, and reads no other (but for
 the few images that are scored again); lists are merged in the end, so every process returns the whole answer.
