@@ -441,6 +441,15 @@ def test_images_constant_on_the_foreground_have_no_neighbours():
     assert (result.query_to_gallery.id[1] == -1).all()
 
 
+@pytest.mark.parametrize("plan", ["product", "symmetric", "sketched", "rounded"])
+@pytest.mark.parametrize("dtypes", [(np.float32, np.uint8), (np.uint8, np.int16), (np.int8, np.uint8)])
+def test_sides_may_be_of_different_dtypes(plan, dtypes):
+    rng = np.random.default_rng(8)
+    query, gallery = (rng.integers(0, 100, (n, 8, 8, 1)).astype(dtype) for n, dtype in zip((9, 30), dtypes, strict=True))
+    query[3] = np.rot90(gallery[5])
+    check(image_set(query), image_set(gallery), k=3, plan=plan, bins=0)
+
+
 def test_large_offsets_keep_their_digits():
     """float32 images on top of an offset a million times their contrast (CT, absolute temperatures)."""
     rng = np.random.default_rng(5)

@@ -243,7 +243,8 @@ def pair_scores(
     descriptor: Descriptor,
 ) -> np.ndarray:
     """Score each image of one block with the image in the same place of the other, in float64: [n]; -inf: no score."""
-    if descriptor.score == "correlation" and are_bytes(query.dtype, query.shape[1:]) and query[0].size <= MOST_BYTES:
+    dtype = np.result_type(query.dtype, gallery.dtype)  # bytes, if both are the same kind of them
+    if descriptor.score == "correlation" and are_bytes(dtype, query.shape[1:]) and query[0].size <= MOST_BYTES:
         return _correlations_of_bytes(*(_selected(raw, descriptor) for raw in (query, gallery)))
     x, y = (vectors64(raw, ranges, descriptor) for raw, ranges in ((query, query_ranges), (gallery, gallery_ranges)))
     scores = -np.square(x - y).mean(1) if descriptor.score == "msd" else np.einsum("nd,nd->n", x, y)

@@ -34,7 +34,7 @@ class How:
     """What the compiled steps depend on besides shapes."""
 
     kind: Kind
-    block: int  # side of a sketch's blocks; 0 without sketches
+    block: int  # side of a sketch's blocks, 1 where images are rounded; 0 without sketches
     score: Score
     group: Group
     channels: tuple[int, ...] | None
@@ -42,7 +42,7 @@ class How:
     bins: int  # 0: no histogram
     limits: tuple[float, float]
     quick: Quick
-    dtype: str  # of raw images
+    dtype: str  # that holds the raw images of both sides
     shape: tuple[int, ...]  # of one of them
     leave_out: LeaveOut
     mesh: Mesh

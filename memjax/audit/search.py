@@ -58,9 +58,9 @@ class Search:
           UserError: a group that the shape does not allow, more devices than queries, an image with NaN or infinity in
             it, images that change during the search, or too little memory.
         """
-        first = self.query.block(0, 1)
+        first, other = self.query.block(0, 1), self.gallery.block(0, 1)
         shape = first.shape[1:]
-        assert shape == self.gallery.block(0, 1).shape[1:], "the caller checks shapes"
+        assert shape == other.shape[1:], "the caller checks shapes"
         if not len(self.gallery):
             raise UserError(f"{jax.process_count()} processes, but fewer gallery images; use fewer processes.")
         if self.mesh.size > (n := len(self.query)):
@@ -68,6 +68,7 @@ class Search:
         symmetry.check_group(self.group, shape[:-1])
         symmetry.check_mask(self.group, self.descriptor.mask)
         quick = quick_products(self.mesh)
+        dtype = np.result_type(first.dtype, other.dtype)  # bytes, if both are the same kind of them
         work = plans.Work(
             queries=len(self.query),
             gallery=len(self.gallery),
@@ -77,7 +78,7 @@ class Search:
             group=self.group,
             k=self.k,
             quick=quick,
-            of_bytes=self.descriptor.score == "correlation" and are_bytes(first.dtype, shape),
+            of_bytes=self.descriptor.score == "correlation" and are_bytes(dtype, shape),
         )
         plan = plans.choose(self.plan, work, lambda block: left_out(_some(self.gallery), block))
         self.tell(plan.sentence)
@@ -92,7 +93,7 @@ class Search:
                 bins=self.bins,
                 limits=self.descriptor.limits,
                 quick=quick,
-                dtype=first.dtype.name,
+                dtype=dtype.name,
                 shape=shape,
                 leave_out=self.leave_out,
                 mesh=self.mesh,
