@@ -445,7 +445,8 @@ def test_images_constant_on_the_foreground_have_no_neighbours():
 @pytest.mark.parametrize("dtypes", [(np.float32, np.uint8), (np.uint8, np.int16), (np.int8, np.uint8)])
 def test_sides_may_be_of_different_dtypes(plan, dtypes):
     rng = np.random.default_rng(8)
-    query, gallery = (rng.integers(0, 100, (n, 8, 8, 1)).astype(dtype) for n, dtype in zip((9, 30), dtypes, strict=True))
+    query, gallery = (rng.integers(0, 100, (n, 8, 8, 1)) for n in (9, 30))
+    query, gallery = query.astype(dtypes[0]), gallery.astype(dtypes[1])
     query[3] = np.rot90(gallery[5])
     check(image_set(query), image_set(gallery), k=3, plan=plan, bins=0)
 
