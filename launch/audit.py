@@ -58,7 +58,7 @@ _PLAN = flags.DEFINE_enum(
     "auto",
     ["auto", "product", "symmetric", "sketched"],
     "How pairs are compared: orientations one by one, all at once, only those that sketches do not rule out, or what "
-    "costs least; the findings are the same.",
+    "costs least; lists are the same, scores up to rounding.",
 )
 _FAIL = flags.DEFINE_bool("fail_on_copies", True, "Exit with status 3 if copies are found.")
 

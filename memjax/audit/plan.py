@@ -112,7 +112,7 @@ def _plan(work: Work, kind: Kind, block: int = 0, rest: float = 0.0) -> Plan:
     orientations = "one orientation" if len(work.group) == 1 else f"{len(work.group)} orientations"
     sentence = (
         f"plan {kind}: {work.queries} x {work.gallery} images of {work.size} numbers, {orientations}, {how}; "
-        f"about the price of {price / max(1, work.pairs * work.size):.2g} plain products"
+        f"about the price of {(price - _compile(work, kind)) / max(1, work.pairs * work.size):.2g} plain products"
     )
     return Plan(kind=kind, block=block, sentence=sentence, price=price)
 
