@@ -79,6 +79,7 @@ def main() -> int:
     stores = stores_together(given, how, cache, workers=boot.workers())
     sets = {role: ImageSet(role=role, given=str(given[role].path), store=stores[role]) for role in given}
 
+    boot.keep_freed_memory()
     boot.use_compilation_cache(cache / "compiled")
     from memjax.audit.audit import audit
     from memjax.audit.report import write

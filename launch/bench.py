@@ -14,8 +14,6 @@ With --growth instead: how our time grows with the number of gallery images and 
 --out also as a plot. `disk` draws stores into a folder and searches each from there, in a process of its own.
 """
 
-import contextlib
-import ctypes
 import dataclasses
 import importlib.util
 import json
@@ -72,7 +70,7 @@ def main(what: str) -> None:
     """Run the benchmark `what` and print its table."""
     if what not in ("audit", "disk"):
         raise UserError(f"there is no benchmark {what!r}; write python -m launch.bench audit, or disk.")
-    _keep_freed_memory()
+    boot.keep_freed_memory()
     if what == "disk":
         _from_disk()
         return
@@ -248,15 +246,6 @@ def _in_own_process(what: str, arguments: list[str]) -> str:
     command = [sys.executable, "-m", "launch.bench", what, f"--plan={_PLAN.value}", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout
-
-
-def _keep_freed_memory() -> None:
-    """Let the allocator keep what is freed: asking the system for pages again costs faiss up to half of its time."""
-    no_mmap, trim = -4, -1
-    with contextlib.suppress(OSError, AttributeError):  # only glibc has this
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(no_mmap, 0)
-        libc.mallopt(trim, 2**31 - 1)
 
 
 def _own_peak_mib() -> float:

@@ -54,6 +54,7 @@ def main() -> None:
     boot.say(f"drawing {scale.kind} phantoms of {scale.n_train + scale.n_heldout + scale.n_novel} patients …")
     stores, planted = _draw(scale, out, _SEED.value)
 
+    boot.keep_freed_memory()
     boot.use_compilation_cache(out / "cache" / "compiled")
     from memjax.audit.audit import Question, audit
     from memjax.audit.findings import ImageSet
