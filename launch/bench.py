@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -33,8 +33,6 @@ from memjax.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from memjax.audit.allpairs import AllPairs
 
 _OUT = flags.DEFINE_string("out", None, "Write the rows to this JSON file too.")
 _ONLY = flags.DEFINE_multi_enum(
@@ -104,12 +102,10 @@ def _compare(work: Workload) -> list[_Row]:
 
     told: list[str] = []
     query, gallery = work.images()
-    names = [*work.peers, *(["torch both ways"] if "torch" in work.peers else [])]
     candidates = {"ours": _ours(work, query, gallery, told.append)}
-    candidates |= {name: lambda name=name: peers.run(name, query, gallery, work.symmetry) for name in names}
+    candidates |= {name: lambda name=name: peers.run(name, query, gallery, work.symmetry) for name in work.peers}
     seconds, answers = _take_turns(candidates)
     print(f"{work.name}: " + "; ".join(dict.fromkeys(told)), flush=True)
-    mine: AllPairs = answers["ours"]  # type: ignore[assignment]
     memory = {name: _peak_memory(work, name) for name in candidates}
     return [
         _Row(
@@ -120,17 +116,17 @@ def _compare(work: Workload) -> list[_Row]:
             peer_s=seconds[name],
             ours_rss_mib=memory["ours"],
             peer_rss_mib=memory[name],
-            same_ids=float(np.mean(answers[name][1] == mine.query_to_gallery.id)),  # type: ignore[index]
+            same_ids=float(np.mean(answers[name][1] == answers["ours"].query_to_gallery.id)),
             plan=told[-1].split(":")[0],
         )
-        for name in names
+        for name in work.peers
     ]
 
 
-def _take_turns(candidates: dict[str, Callable[[], object]]) -> tuple[dict[str, float], dict[str, object]]:
+def _take_turns(candidates: dict[str, Callable[[], object]]) -> tuple[dict[str, float], dict[str, Any]]:
     """Return each candidate's median seconds over the rounds, after one of ours that does not count, and its answer."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    answers: dict[str, object] = {}
+    answers: dict[str, Any] = {}
     candidates["ours"]()
     for _ in range(_ROUNDS.value):
         for name, run in candidates.items():
@@ -223,11 +219,13 @@ def _from_disk() -> None:
     if not all(size.isdecimal() and int(size) for size in _IMAGES.value):
         raise UserError(f"--sizes={','.join(_IMAGES.value)} must be whole numbers, separated by commas.")
     rows = []
+    print(f"{'images':>8} {'seconds':>8} {'MiB':>6}  plan")
     for size in map(int, _IMAGES.value):
         from_disk.gallery_store(folder, _SIDE.value, size)
         flags_of_it = [f"--folder={folder}", f"--side={_SIDE.value}", f"--part={size}"]
-        rows.append(from_disk.read(_in_own_process("disk", flags_of_it)))
-        print(from_disk.table(rows[-1:]), flush=True)
+        row = json.loads(_in_own_process("disk", flags_of_it).splitlines()[-1])
+        print(f"{row['images']:8} {row['seconds']:8.2f} {row['rss_mib']:6.0f}  {row['plan']}", flush=True)
+        rows.append(row)
     if len(rows) > 1:
         sizes, seconds = ([row[name] for row in rows] for name in ("images", "seconds"))
         grown = (rows[-1]["rss_mib"] - rows[0]["rss_mib"]) * 1024 / (sizes[-1] - sizes[0])

@@ -5,16 +5,14 @@ that are not among them. A store is written once and kept in the folder, as larg
 of 256x256.
 """
 
-import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from memjax.errors import UserError
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from memjax.audit.plan import Kind
     from memjax.data.store import Store
 
 _DRAWN, _QUERIES, _AT_ONCE = 1000, 1000, 250  # phantoms, queries, images made at a time
@@ -28,7 +26,7 @@ def gallery_store(folder: Path, side: int, n: int) -> "Store":
     return Store.open(path) if path.exists() else _draw(path, side, n)
 
 
-def search(folder: Path, side: int, n: int, plan: str, k: int) -> dict[str, float | str]:
+def search(folder: Path, side: int, n: int, plan: "Kind | Literal['auto']", k: int) -> dict[str, float | str]:
     """Search a store for the nearest of the queries; returns its size, seconds, and which plan was taken."""
     import numpy as np
 
@@ -44,7 +42,7 @@ def search(folder: Path, side: int, n: int, plan: str, k: int) -> dict[str, floa
     told: list[str] = []
     start = time.perf_counter()
     group = orientations((side, side), "none")
-    allpairs(queries, gallery, k=k, group=group, mesh=audit_mesh(1), plan=plan, bins=0, tell=told.append)  # type: ignore[arg-type]
+    allpairs(queries, gallery, k=k, group=group, mesh=audit_mesh(1), plan=plan, bins=0, tell=told.append)
     return {"images": n, "seconds": time.perf_counter() - start, "plan": told[-1].split(":")[0]}
 
 
@@ -79,18 +77,3 @@ def _varied(images: "np.ndarray", rng: "np.random.Generator", n: int) -> "np.nda
     some = np.stack([np.roll(image, tuple(by), (0, 1)) for image, by in zip(some, shift, strict=True)])
     some = some * rng.integers(108, 149, (n, 1, 1, 1), np.int16) // 128
     return np.clip(some + rng.integers(-6, 7, some.shape, np.int8), 0, 255).astype(np.uint8)
-
-
-def table(rows: list[dict]) -> str:
-    """Return a table of what was measured."""
-    lines = [f"{'images':>8} {'seconds':>8} {'MiB':>6}  plan"]
-    lines += [f"{row['images']:8} {row['seconds']:8.2f} {row['rss_mib']:6.0f}  {row['plan']}" for row in rows]
-    return "\n".join(lines)
-
-
-def read(text: str) -> dict:
-    """Return what a search in a process of its own printed last."""
-    try:
-        return json.loads(text.splitlines()[-1])
-    except (IndexError, ValueError):
-        raise UserError("a search ended without an answer; run it by itself with --part to see why.") from None

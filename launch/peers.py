@@ -4,19 +4,24 @@ Every peer gets the same uint8 images, normalises them in float32, turns the que
 images of each query, (score, id). The peers named "both ways" also find the ten best queries of each gallery image.
 """
 
+import functools
 import logging
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
+
+    from memjax.orientation import Symmetry
+
+    Lists = tuple[np.ndarray, np.ndarray]
+    Search = Callable[[np.ndarray], Lists]
 
 K = 10
 
-Lists = "tuple[np.ndarray, np.ndarray]"
 
-
-def run(name: str, query: "np.ndarray", gallery: "np.ndarray", symmetry: str) -> Lists:
+def run(name: str, query: "np.ndarray", gallery: "np.ndarray", symmetry: "Symmetry") -> "Lists":
     """Search with the peer of this name: the best orientation counts."""
     import numpy as np
 
@@ -25,7 +30,7 @@ def run(name: str, query: "np.ndarray", gallery: "np.ndarray", symmetry: str) ->
     y = unit(gallery)
     search = _PEERS[name](y)
     best: Lists | None = None
-    for g in orientations(query.shape[1:-1], symmetry):  # type: ignore[arg-type]
+    for g in orientations(query.shape[1:-1], symmetry):
         score, ids = search(unit(g.inverse.apply(query, leading=1)))
         if best is None:
             best = score, ids
@@ -46,7 +51,7 @@ def unit(images: "np.ndarray") -> "np.ndarray":
     return x
 
 
-def _distinct(score: "np.ndarray", ids: "np.ndarray") -> Lists:
+def _distinct(score: "np.ndarray", ids: "np.ndarray") -> "Lists":
     """Return the K best of lists that hold an id up to twice."""
     import numpy as np
 
@@ -58,41 +63,25 @@ def _distinct(score: "np.ndarray", ids: "np.ndarray") -> Lists:
     return np.take_along_axis(score, order, 1), np.take_along_axis(ids, order, 1)
 
 
-def _faiss(y: "np.ndarray") -> "Callable[[np.ndarray], Lists]":
+def _faiss(y: "np.ndarray") -> "Search":
     logging.getLogger("faiss").setLevel(logging.WARNING)  # how it was compiled is no news
     import faiss
 
     return lambda x: faiss.knn(x, y, K, metric=faiss.METRIC_INNER_PRODUCT)
 
 
-def _torch(y: "np.ndarray") -> "Callable[[np.ndarray], Lists]":
-    """Return blocks of the product, the best of each block, then the best of those."""
+def _torch(y: "np.ndarray", *, both: bool = False) -> "Search":
+    """Return blocks of the product, the best of each block, then the best of those; `both`: and of the columns."""
     import torch
 
     gallery = torch.from_numpy(y)
 
-    def search(x: "np.ndarray") -> Lists:
-        queries, scores, ids = torch.from_numpy(x), [], []
-        for start in range(0, len(gallery), 2048):
-            best = (queries @ gallery[start : start + 2048].T).topk(min(K, len(gallery) - start))
-            scores.append(best.values)
-            ids.append(best.indices + start)
-        best = torch.cat(scores, 1).topk(K)
-        return best.values.numpy(), torch.cat(ids, 1).gather(1, best.indices).numpy()
-
-    return search
-
-
-def _torch_both(y: "np.ndarray") -> "Callable[[np.ndarray], Lists]":
-    import torch
-
-    gallery = torch.from_numpy(y)
-
-    def search(x: "np.ndarray") -> Lists:
+    def search(x: "np.ndarray") -> "Lists":
         queries, scores, ids = torch.from_numpy(x), [], []
         for start in range(0, len(gallery), 2048):
             block = queries @ gallery[start : start + 2048].T
-            block.topk(min(K, len(queries)), dim=0)  # the ten best queries of each gallery image
+            if both:
+                block.topk(min(K, len(queries)), dim=0)
             best = block.topk(min(K, block.shape[1]))
             scores.append(best.values)
             ids.append(best.indices + start)
@@ -102,22 +91,22 @@ def _torch_both(y: "np.ndarray") -> "Callable[[np.ndarray], Lists]":
     return search
 
 
-def _sklearn(y: "np.ndarray") -> "Callable[[np.ndarray], Lists]":
+def _sklearn(y: "np.ndarray") -> "Search":
     from sklearn.neighbors import NearestNeighbors
 
     fitted = NearestNeighbors(n_neighbors=K, algorithm="brute", metric="cosine").fit(y)
 
-    def search(x: "np.ndarray") -> Lists:
+    def search(x: "np.ndarray") -> "Lists":
         distance, ids = fitted.kneighbors(x)
         return 1 - distance, ids
 
     return search
 
 
-def _numpy(y: "np.ndarray") -> "Callable[[np.ndarray], Lists]":
+def _numpy(y: "np.ndarray") -> "Search":
     import numpy as np
 
-    def search(x: "np.ndarray") -> Lists:
+    def search(x: "np.ndarray") -> "Lists":
         scores = x @ y.T
         chosen = np.argpartition(-scores, K, axis=1)[:, :K]
         score = np.take_along_axis(scores, chosen, 1)
@@ -130,7 +119,7 @@ def _numpy(y: "np.ndarray") -> "Callable[[np.ndarray], Lists]":
 _PEERS = {
     "faiss": _faiss,
     "torch": _torch,
-    "torch both ways": _torch_both,
+    "torch both ways": functools.partial(_torch, both=True),
     "sklearn": _sklearn,
     "numpy": _numpy,
 }

@@ -48,7 +48,8 @@ class Workload:
         }[self.kind](self)
 
 
-_FAST, _ALL = ("faiss", "torch"), ("faiss", "torch", "sklearn", "numpy")
+_FAST = ("faiss", "torch", "torch both ways")
+_ALL = (*_FAST, "sklearn", "numpy")
 WORKLOADS = (
     Workload("plain64", "chest", 1000, 5000, 64, "none", _ALL),
     Workload("plain32", "chest", 1000, 50_000, 32, "none", _ALL),

@@ -357,6 +357,23 @@ def test_a_damaged_unfinished_search_begins_anew(tmp_path, damage):
     assert all(np.array_equal(mine, theirs) for mine, theirs in zip(again, whole, strict=True))
 
 
+def test_a_search_begun_with_a_larger_rounding_error_is_not_taken_up(tmp_path):
+    """Its scores would be trusted more than they deserve: begun without products of bytes, ended with them."""
+    rng = np.random.default_rng(1)
+    query, gallery = (image_set(random_images(rng, n, (5, 5), 2, np.uint8)) for n in (23, 61))
+    asked = {"k": 4, "bins": 0, "unfinished": tmp_path / "search"}
+
+    def stop(pairs):
+        if pairs:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        check(query, gallery, plan="sketched in float32", progress=stop, **asked)
+    counts = []
+    check(query, gallery, plan="sketched", progress=counts.append, **asked)
+    assert counts[0] == 0
+
+
 def test_what_cannot_be_searched_is_refused():
     rng = np.random.default_rng(1)
     query, gallery = (image_set(random_images(rng, n, (5, 4), 1, np.float32)) for n in (3, 6))
@@ -461,7 +478,8 @@ def test_large_offsets_keep_their_digits():
 
 @pytest.mark.parametrize("plan", ["product", "symmetric", "sketched"])
 @pytest.mark.parametrize("side", [4, 32, 64, 224])
-def test_rounding_stays_far_below_the_slack(plan, side):
+@pytest.mark.parametrize("score", ["correlation", "msd"])
+def test_rounding_stays_far_below_the_slack(plan, side, score):
     """The certificate of `refine` stands on this: the float32 error is well inside the slack it allows for.
 
     Noise, noise on a common pattern, and images of two values, whose sums round the same way at every step.
@@ -481,16 +499,19 @@ def test_rounding_stays_far_below_the_slack(plan, side):
             gallery=image_set(images),
             group=group,
             mesh=audit_mesh(1),
-            descriptor=Descriptor(),
+            descriptor=Descriptor(score=score),
             plan=plan,
             k=4,
         )
         found, how = mine.run()
-        lists = found.query
-        x = images.reshape(12, -1).astype(np.float64)
+        lists, x = found.query, images.astype(np.float64)
+        low, high = (end(x, axis=(1, 2, 3), keepdims=True) for end in (np.min, np.max))
+        scaled = (x - low) / (high - low) * 2 - 1
         for i, j in np.argwhere(lists.id >= 0):
-            y = group[lists.code[i, j] % AMBIGUOUS].apply(images[lists.id[i, j]]).ravel().astype(np.float64)
-            assert abs(lists.score[i, j] - np.corrcoef(x[i], y)[0, 1]) < how.slack / 2
+            t, g = lists.id[i, j], group[lists.code[i, j] % AMBIGUOUS]
+            exact = np.corrcoef(x[i].ravel(), g.apply(x[t]).ravel())[0, 1]
+            exact = exact if score == "correlation" else -np.square(scaled[i] - g.apply(scaled[t])).mean()
+            assert abs(lists.score[i, j] - exact) < how.slack / 2
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8])

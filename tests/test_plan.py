@@ -1,19 +1,18 @@
 """The plan is the cheapest, says what it is, and knows where to turn."""
 
 import math
+from typing import get_args
 
 import pytest
 
 from memjax.audit import plan as plans
-from memjax.audit.machine import Quick
 from memjax.audit.plan import Work, choose
 from memjax.orientation import orientations
 
-ALL = Quick(bytes=True, halves=True)
 SMOOTH = {8: 0.06, 4: 0.02, 2: 0.006}  # radiographs at 224x224: what block means leave out of their energy
 
 
-def work(queries, gallery, shape, *, symmetry="all", k=10, itemsize=1, quick=ALL):
+def work(queries, gallery, shape, *, symmetry="all", k=10, itemsize=1, halves=True):
     return Work(
         queries=queries,
         gallery=gallery,
@@ -22,7 +21,7 @@ def work(queries, gallery, shape, *, symmetry="all", k=10, itemsize=1, quick=ALL
         itemsize=itemsize,
         group=orientations(shape, symmetry),
         k=k,
-        quick=quick,
+        of_halves=halves,
         of_bytes=itemsize == 1,
     )
 
@@ -31,7 +30,7 @@ def never(block):
     raise AssertionError("sketches do not come into question")
 
 
-@pytest.mark.parametrize("kind", plans.KINDS)
+@pytest.mark.parametrize("kind", get_args(plans.Kind))
 def test_what_is_asked_for_is_done(kind):
     chosen = choose(kind, work(10, 20, (16, 16)), SMOOTH.__getitem__)
     assert chosen.kind == kind
@@ -77,7 +76,7 @@ def test_images_without_smoothness_are_not_sketched():
 
 def test_rounding_is_a_sketch_only_where_it_is_quick():
     for halves in (True, False):
-        asked = work(1000, 500_000, (64, 64), quick=Quick(bytes=False, halves=halves))
+        asked = work(1000, 500_000, (64, 64), halves=halves)
         assert choose("auto", asked, lambda block: 0.5).kind == ("sketched" if halves else "symmetric")
 
 

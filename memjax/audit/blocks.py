@@ -51,21 +51,19 @@ class Blocks(NamedTuple):
         return whole * self.gallery + rest * min(blocks * self.width, self.gallery)
 
 
-def cut(how: How, n_queries: int, n_gallery: int, size: int, itemsize: int, available: int | None) -> Blocks:
+def cut(how: How, n_queries: int, n_gallery: int, available: int | None) -> Blocks:
     """Size the blocks: what a device computes on stays in its cache or at least in its memory.
 
     Args:
       how: the plan.
       n_queries: number of queries.
       n_gallery: number of gallery images.
-      size: numbers in an image.
-      itemsize: bytes of a number as it is stored.
       available: bytes of memory; None: not known.
 
     Raises:
       UserError: there is not even memory for one query and one gallery image a device.
     """
-    devices = how.mesh.size
+    devices, size, itemsize = how.mesh.size, how.size, np.dtype(how.dtype).itemsize
     query_bytes = (
         size * {"product": 4 * len(how.group), "symmetric": 4, "sketched": itemsize * len(how.group)}[how.kind]
     )
@@ -81,7 +79,7 @@ def cut(how: How, n_queries: int, n_gallery: int, size: int, itemsize: int, avai
     parts = max(1, PARTS * how.k)
     local = _in_parts(local, -(-parts // devices))
     most = min(_GALLERY_MOST, available // (2 * _COPIES))
-    number = 2 if how.of_bytes and how.kind == "product" else 4  # products of bytes take larger blocks
+    number = 2 if how.are_parts_bytes else 4  # products of bytes take larger blocks
     rows = max(min(_GALLERY_ROWS, most // (4 * size)), min(_GALLERY_BYTES, most) // (number * size))
     scores = _SCORE_BYTES
     if how.kind == "sketched":

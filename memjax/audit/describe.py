@@ -165,6 +165,11 @@ def are_bytes(dtype: Any, shape: tuple[int, ...]) -> bool:
     return jnp.dtype(dtype).name in ("int8", "uint8") and shape[0] < 2**15 and int(np.prod(shape)) < 2**23
 
 
+def multiply_as_bytes(score: Score, dtype: Any, shape: tuple[int, ...]) -> bool:
+    """Say whether the scores of images [*space, c] can be made of products of bytes."""
+    return score == "correlation" and are_bytes(dtype, shape) and int(np.prod(shape)) <= MOST_BYTES
+
+
 def rounded_mean(sums: Int[Array, " n"], size: Any) -> Int[Array, " n"]:
     """Return the whole numbers next to the means of images, given their sums."""
     return jnp.round(sums / size).astype(jnp.int32)
@@ -244,7 +249,7 @@ def pair_scores(
 ) -> np.ndarray:
     """Score each image of one block with the image in the same place of the other, in float64: [n]; -inf: no score."""
     dtype = np.result_type(query.dtype, gallery.dtype)  # bytes, if both are the same kind of them
-    if descriptor.score == "correlation" and are_bytes(dtype, query.shape[1:]) and query[0].size <= MOST_BYTES:
+    if multiply_as_bytes(descriptor.score, dtype, query.shape[1:]):
         return _correlations_of_bytes(*(_selected(raw, descriptor) for raw in (query, gallery)))
     x, y = (vectors64(raw, ranges, descriptor) for raw, ranges in ((query, query_ranges), (gallery, gallery_ranges)))
     scores = -np.square(x - y).mean(1) if descriptor.score == "msd" else np.einsum("nd,nd->n", x, y)
@@ -252,11 +257,10 @@ def pair_scores(
 
 
 def _correlations_of_bytes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Correlate bytes [n, D] row by row: whole numbers up to the last division, ten times faster than float64."""
+    """Correlate bytes [n, D] row by row: whole numbers up to the last division, four times faster than float64."""
     zero = 128 if x.dtype == np.uint8 else 0
     x, y = (side.astype(np.int32) - np.int32(zero) for side in (x, y))  # their products' sums fit into 32 bits
     size = x.shape[1]
-
     sum_x, sum_y = (side.sum(1, np.int32).astype(np.int64) for side in (x, y))
 
     def times(a: np.ndarray, b: np.ndarray, sums: np.ndarray) -> np.ndarray:

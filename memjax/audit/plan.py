@@ -13,18 +13,16 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-from memjax.audit.machine import Quick
 from memjax.audit.symmetry import Group, multiply_adds
 
 Kind = Literal["product", "symmetric", "sketched"]
-KINDS: tuple[Kind, ...] = ("product", "symmetric", "sketched")
 
 BLOCKS = (8, 4, 2, 1)  # sides of a sketch's blocks, in pixels; 1: rounded images
 
 # Prices in multiply-adds, measured as times (BUILD_NOTES).
 _DESCRIBE = {"product": 40.0, "symmetric": 130.0}  # of a pixel, once an image
 _SKETCH = {8: 100.0, 4: 100.0, 2: 350.0, 1: 190.0}  # the same, by the side of the blocks
-_TURN = {1: 17.0, 2: 17.0, 3: 250.0}  # of a query's pixel in each orientation, by axes
+_TURN = {2: 17.0, 3: 250.0}  # of a query's pixel in each orientation, by axes
 _COMPILE = {"product": (0.0, 0.0), "symmetric": (0.0, 1e10), "sketched": (4e10, 1e10)}  # all in all, an orientation
 _PAIR, _BYTE_OF_PAIR = 5e4, 8.0  # of an exact score: a pair, and a byte of an image
 _BYTES, _HALVES = 1.5, 1.8  # how much faster products of int8 and bfloat16 are, where they are
@@ -44,8 +42,8 @@ class Work:
     itemsize: int  # bytes of a number as it is stored
     group: Group
     k: int  # 0: pairs above a threshold
-    quick: Quick
-    of_bytes: bool  # whether bytes can be multiplied as such
+    of_bytes: bool  # whether images are bytes, and products of those are quick
+    of_halves: bool  # whether products of bfloat16 are
 
     @property
     def pairs(self) -> int:
@@ -74,14 +72,14 @@ def choose(asked: Kind | Literal["auto"], work: Work, left_out: Callable[[int], 
       left_out: tells for blocks of some side how much of the images' energy their means leave out; asked only if a
         sketch comes into question.
     """
-    plans = [_plan(work, "product"), _plan(work, "symmetric")]
-    if len(work.group) == 1:  # they are the same, but for bytes
-        plans[1] = dataclasses.replace(plans[1], price=math.inf if asked == "auto" else plans[1].price)
+    plans = [_plan(work, "product")]
+    if len(work.group) > 1 or asked == "symmetric":  # for one orientation they are the same, but for bytes
+        plans.append(_plan(work, "symmetric"))
     if asked == "sketched" or (asked == "auto" and min(plan.price for plan in plans) > 2 * _compile(work, "sketched")):
         plans += [
             _plan(work, "sketched", block, left_out(block) if block > 1 else 0.0)
             for block in BLOCKS
-            if block > 1 or work.quick.halves or asked == "sketched"
+            if block > 1 or work.of_halves
         ]
     if asked != "auto":
         return min((plan for plan in plans if plan.kind == asked), key=lambda plan: plan.price)
@@ -121,14 +119,14 @@ def _before_pairs(work: Work, kind: Kind, block: int) -> float:
     """Return the price of everything but exact scores of pairs."""
     images = (work.queries + work.gallery) * work.size
     each = {"product": float(len(work.group)), "symmetric": multiply_adds(work.group)}
-    if work.of_bytes and work.quick.bytes:
+    if work.of_bytes:
         each["product"] /= _BYTES
     price = (_SKETCH[block] if kind == "sketched" else _DESCRIBE[kind]) * images + _compile(work, kind)
     if kind != "sketched":
         return price + work.pairs * work.size * each[kind]
     numbers = work.size * (1.1 if block > 1 else 1.0) / block**work.n_axes
-    price += _TURN[min(work.n_axes, 3)] * work.queries * len(work.group) * work.size
-    return price + work.pairs * numbers * each["symmetric"] / (_HALVES if work.quick.halves else 1)
+    price += _TURN[work.n_axes] * work.queries * len(work.group) * work.size
+    return price + work.pairs * numbers * each["symmetric"] / (_HALVES if work.of_halves else 1)
 
 
 def _compile(work: Work, kind: Kind) -> float:

@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, Shaped, UInt
 
 from memjax.audit import symmetry
-from memjax.audit.describe import MOST_BYTES, Facts, Score, are_bytes, facts, of_bytes, signed_bytes, values
+from memjax.audit.describe import Facts, Score, facts, multiply_as_bytes, of_bytes, signed_bytes, values
 from memjax.audit.machine import Quick
 from memjax.audit.plan import Kind
 from memjax.audit.shortlist import AMBIGUOUS
@@ -55,13 +55,17 @@ class How:
     @property
     def of_bytes(self) -> bool:
         """Whether scores are made of products of bytes; the block-diagonal transform makes other numbers of them."""
-        fit = are_bytes(self.dtype, self.shape) and self.size <= MOST_BYTES
-        return self.quick.bytes and self.kind != "symmetric" and self.score == "correlation" and fit
+        return self.quick.bytes and self.kind != "symmetric" and multiply_as_bytes(self.score, self.dtype, self.shape)
+
+    @property
+    def are_parts_bytes(self) -> bool:
+        """Whether described images are bytes; those of a sketch are its numbers, however its pairs are scored."""
+        return self.of_bytes and self.kind == "product"
 
     @property
     def slack(self) -> float:
-        """A bound on the rounding error of scores (`rounding_slack` for those in float32)."""
-        return 2.0**-20 if self.of_bytes else rounding_slack(self.size)
+        """A bound on the rounding error of scores."""
+        return 2.0**-20 if self.of_bytes else rounding_slack(self.size, self.score)
 
 
 class Raw(NamedTuple):
@@ -141,7 +145,7 @@ def _describe(how: How, transform: Symmetry | Sketch, block: Raw, mask: Bool[Arr
     else:
         of = facts(raw, block.ranges, mask, score=how.score)
         flat = block.raw.reshape(len(block.raw), -1)
-        if how.of_bytes and how.kind == "product":
+        if how.are_parts_bytes:
             parts = (signed_bytes(transform.pick(flat))[None],)
         else:
             parts = transform.split(flat, lambda pixels: values(pixels, of, score=how.score))
@@ -156,10 +160,13 @@ def _bounding(how: How, parts: Parts) -> tuple[Parts, Float[Array, " n"]]:
     With x = u + e, y = v + f (u and v rounded) and the transform orthogonal, <x, g y> - <u, g v> = <e, g y> + <u, g f>
     <= |e| |y| + |u| |f|. Vectors are no longer than 1, or the root of 2 for distances; 1 % is for rounding here.
     """
+    slack = jnp.full(parts[0].shape[1], rounding_slack(how.size, how.score) / 2)
+    if not how.quick.halves:
+        return parts, slack
     longest = 1.01 * (1.0 if how.score == "correlation" else 2**0.5)
-    kept = tuple(part.astype(jnp.bfloat16) for part in parts) if how.quick.halves else parts
-    lost = sum(((part - half) ** 2).sum((0, 2)) for part, half in zip(parts, kept, strict=True))
-    return kept, longest * jnp.sqrt(lost) + rounding_slack(how.size) / 2
+    halves = tuple(part.astype(jnp.bfloat16) for part in parts)
+    lost = sum(((part - half) ** 2).sum((0, 2)) for part, half in zip(parts, halves, strict=True))
+    return halves, longest * jnp.sqrt(lost) + slack
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -185,7 +192,7 @@ def _screen(
 ) -> Screened:
     pair_products = symmetry.products(queries.parts, block.parts)
     every = list(pair_products[0][0]) if how.kind == "product" else symmetry.recombine(how.group, pair_products)
-    if how.of_bytes and how.kind == "product":
+    if how.are_parts_bytes:
         query = jax.tree.map(lambda fact: fact[:, None], queries.facts)
         size = block.parts[0].shape[2]
         every = [of_bytes(product, query, block.facts, dtype=how.dtype, size=size) for product in every]
@@ -213,14 +220,15 @@ def _screen(
     return Screened(score, code, passed, query_floor, gallery_floor, counted, products, offset)
 
 
-def rounding_slack(size: int) -> float:
+def rounding_slack(size: int, score: Score = "correlation") -> float:
     """Return a bound on the float32 rounding error of scores of images of `size` numbers.
 
     Numbers that are all alike round alike, so the errors of images with two values are the largest: 1e-6 at 256
-    numbers, 5.8e-6 at 1024, 1.4e-5 from 4096 to 130,000, where sums are made in runs. Real images stay below
-    3e-6, noise below 1e-6. The bound is at least twice what was seen (BUILD_NOTES).
+    numbers, 5.8e-6 at 1024, 1.4e-5 from 4096 to 130,000, where sums are made in runs; for distances, whose vectors
+    are up to the root of 2 long, 1.9e-5. Real images stay below 3e-6, noise below 1e-6. The bound is at least twice
+    what was seen (BUILD_NOTES).
     """
-    return 2.0**-23 * min(max(16.0, size / 8), 256.0)
+    return 2.0**-23 * min(max(16.0, size / 8), 256.0) * (1 if score == "correlation" else 2)
 
 
 def part_size(n: int, parts: int) -> int:

@@ -15,7 +15,7 @@ from jaxtyping import Array
 from memjax.audit import blocks as cuts
 from memjax.audit import plan as plans
 from memjax.audit import symmetry
-from memjax.audit.describe import Descriptor, Images, are_bytes
+from memjax.audit.describe import Descriptor, Images, multiply_as_bytes
 from memjax.audit.machine import available_bytes, quick_products
 from memjax.audit.resume import Progress
 from memjax.audit.screen import How, LeaveOut, Screened, Side, describe_gallery, describe_queries, screen
@@ -74,11 +74,11 @@ class Search:
             gallery=len(self.gallery),
             size=int(np.prod(shape)),
             n_axes=len(shape) - 1,
-            itemsize=first.dtype.itemsize,
+            itemsize=dtype.itemsize,
             group=self.group,
             k=self.k,
-            quick=quick,
-            of_bytes=self.descriptor.score == "correlation" and are_bytes(dtype, shape),
+            of_halves=quick.halves,
+            of_bytes=quick.bytes and multiply_as_bytes(self.descriptor.score, dtype, shape),
         )
         plan = plans.choose(self.plan, work, lambda block: left_out(_some(self.gallery), block))
         self.tell(plan.sentence)
@@ -111,13 +111,13 @@ class Search:
         Raises:
           TooManyError: the plan is sketched, and in the first block more than this share of the pairs is left.
         """
-        first = self.query.block(0, 1)
-        size, sides = first[0].size, (len(self.query), len(self.gallery))
-        transform = _transform(how, first.shape[1:], self.descriptor.mask)
+        sides = (len(self.query), len(self.gallery))
+        transform = _transform(how, self.descriptor.mask)
         mask = self.descriptor.mask
         mask = None if mask is None else jax.device_put(mask, NamedSharding(how.mesh, P()))
-        blocks = cuts.cut(how, *sides, size, first.dtype.itemsize, available_bytes(how.mesh))
-        settings = [how.kind, how.block, self.threshold, how.mesh.size, blocks]
+        blocks = cuts.cut(how, *sides, available_bytes(how.mesh))
+        # Scores that another machine made, with a larger rounding error, must not be taken for those of this one.
+        settings = [how.kind, how.block, self.threshold, how.mesh.size, how.slack, blocks]
         unfinished = self.unfinished
         if unfinished is not None and jax.process_count() > 1:
             unfinished = unfinished.with_name(f"{unfinished.name}-{jax.process_index()}of{jax.process_count()}")
@@ -199,12 +199,12 @@ def _one_ahead(steps: Iterator[T]) -> Iterator[T]:
         yield now
 
 
-def _transform(how: How, shape: tuple[int, ...], mask: np.ndarray | None) -> Symmetry | Sketch:
+def _transform(how: How, mask: np.ndarray | None) -> Symmetry | Sketch:
     if how.kind == "sketched" and how.block > 1:
-        n_channels = shape[-1] if how.channels is None else len(how.channels)
-        return Sketch.of(how.group, shape[:-1], how.block, n_channels=n_channels)
+        n_channels = how.shape[-1] if how.channels is None else len(how.channels)
+        return Sketch.of(how.group, how.shape[:-1], how.block, n_channels=n_channels)
     group = how.group[:1] if how.kind == "product" else how.group
-    return Symmetry.of(group, shape, channels=how.channels, mask=mask)
+    return Symmetry.of(group, how.shape, channels=how.channels, mask=mask)
 
 
 def _some(images: Images) -> np.ndarray:

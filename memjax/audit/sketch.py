@@ -76,8 +76,8 @@ class Sketch:
         """Sketch zero-mean unit images from two passes over the raw ones: sums of blocks, then squares about the mean.
 
         Bytes are summed as integers, without rounding and several times faster than floats: first about their rounded
-        mean. Each pass must stay a loop of its own: fused with what it feeds, XLA repeats it for every number (10 times
-        slower, BUILD_NOTES).
+        mean. Each pass must stay a loop of its own: fused with what it feeds, XLA repeats it for every number, several
+        times slower.
         """
         apart = jax.lax.optimization_barrier
         inside = jnp.ones(raw.shape[1:], bool) if mask is None else jnp.broadcast_to(mask[..., None], raw.shape[1:])
