@@ -17,6 +17,9 @@ from absl import app, flags
 
 from memjax.errors import UserError
 
+# XLA's own convolution fusion on processors is up to eight times slower, above all for weight gradients (BUILD_NOTES).
+CONVOLUTION_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
+
 USER_ERROR = 2
 INTERRUPTED = 130
 

@@ -2,9 +2,13 @@
 
 import os
 
+from launch.boot import CONVOLUTION_FLAG
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Before JAX is imported, so that every sharded path runs sharded.
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+# Before JAX is imported, so that every sharded path runs sharded, and convolutions as the launchers run them.
+os.environ["XLA_FLAGS"] = " ".join(
+    [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8", CONVOLUTION_FLAG]
+)
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import hypothesis

@@ -1,0 +1,1 @@
+"""Layers for 2-D and 3-D alike."""

@@ -1,0 +1,1 @@
+"""Mathematics: arrays in, one loss an example out."""

@@ -1,0 +1,1 @@
+"""Weights and seed ids in, image stores out."""

@@ -1,0 +1,1 @@
+"""One loop, one small task a model."""
