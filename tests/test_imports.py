@@ -13,6 +13,7 @@ RANKS = {
     "memjax": 0,
     "memjax.errors": 0,
     "memjax.orientation": 0,
+    "memjax.build": 1,
     "memjax.digest": 1,
     "memjax.keys": 1,
     "memjax.trees": 1,
