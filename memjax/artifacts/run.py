@@ -140,9 +140,11 @@ class Run:
                     f"{self.path} was begun with another config: {'; '.join(changed)}. Give what it was, another "
                     "--workdir, or --allow_config_change to go on all the same."
                 )
-            content["earlier"] = kept.get("earlier", [])
-            if changed:
-                content["earlier"].append({"config": kept["config"], "facts": kept["facts"]})
+            earlier = [
+                *kept.get("earlier", []),
+                *([{key: kept[key] for key in ("config", "facts")}] if changed else []),
+            ]
+            content |= {"earlier": earlier} if earlier else {}
         if may_write:
             with contextlib.suppress(FileNotFoundError):
                 (self.path / "complete").unlink()  # until it is again

@@ -1,7 +1,7 @@
 """Weights for use: the averaged parameters in float32, by name, in one safetensors file that any framework reads.
 
-The file's header says which step they are of, what they are weights of (`about`), and the digest of their values, which
-reading checks. There is no optimizer in it: to go on training there are checkpoints.
+The file's header says which step they are of, what they are weights of (`about`), and the digest of their values;
+reading checks all of it. There is no optimizer in it: to go on training there are checkpoints.
 """
 
 import json
@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from memjax import __version__
 from memjax.artifacts.whole import whole_file
-from memjax.digest import array_digest, joint_digest
+from memjax.digest import array_digest, joint_digest, settings_digest
 from memjax.errors import UserError
 from memjax.trees import Tree, from_named, named_leaves
 
@@ -47,6 +47,7 @@ def write_weights(folder: Path, step: int, tree: Tree, about: Mapping[str, Any])
             "about": json.dumps(dict(about), default=str),
             "digest": _digest(leaves),
         }
+        header["seal"] = settings_digest(header)
         with whole_file(path) as partial:
             save_file(leaves, partial, metadata=header)
     return path
@@ -75,10 +76,10 @@ def read_weights(path: Path, *, step: int | None = None) -> tuple[dict[str, np.n
         raise UserError(
             f"{file} cannot be read ({error}); it is cut off or no file of weights: take those of another step."
         ) from None
-    digest = _digest(leaves)
-    if digest != header["digest"]:
-        raise UserError(f"{file} is damaged: its values are not those that were written; take those of another step.")
-    return leaves, json.loads(header["about"]) | {"step": int(header["step"])}, digest
+    seal = header.pop("seal", "")
+    if seal != settings_digest(header) or header["digest"] != _digest(leaves):
+        raise UserError(f"{file} is damaged: it is not what was written; take the weights of another step.")
+    return leaves, json.loads(header["about"]) | {"step": int(header["step"])}, header["digest"]
 
 
 def into(template: Tree, leaves: Mapping[str, np.ndarray]) -> Tree:
