@@ -5,7 +5,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
 
 from memjax.trees import Tree
 
@@ -18,7 +17,7 @@ class State:
     There is no random key in it: keys follow from the run's seed and the step.
     """
 
-    step: Int[Array, ""]
+    step: Tree  # int32 scalar; in trees of the same form, its shape or its sharding
     params: Tree
     optimizer: Tree
     ema: Tree

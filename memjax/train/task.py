@@ -1,7 +1,7 @@
 """The seam between the loop and a model: what a task has to say for the loop to train it."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -13,8 +13,9 @@ State = Any  # the task's own: a pytree of plain arrays with an int32 `step`
 Batch = Mapping[str, Array]
 
 
+@runtime_checkable
 class Task(Protocol):
-    """A model in training. All but `evaluate` and `preview` are pure and may be traced."""
+    """A model in training. `init`, `step` and `weights` are pure and may be traced."""
 
     batch_size: int
 
@@ -32,6 +33,10 @@ class Task(Protocol):
 
     def preview(self, state: State) -> dict[str, np.ndarray]:
         """Return images to look at, by name: [n, *space, channels] in [-1, 1]."""
+        ...
+
+    def draw(self, state: State, seed_ids: np.ndarray) -> np.ndarray:
+        """Return the images of these seed ids: [n, *space, channels] in [-1, 1]."""
         ...
 
     def weights(self, state: State) -> Tree:

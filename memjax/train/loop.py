@@ -1,0 +1,226 @@
+"""The one training loop: what happens at which step, for every task.
+
+A checkpoint at step k means that k batches are consumed. Batch k is a function of (seed, k), so a run that is continued
+is the run that was not interrupted, bit for bit where the device's arithmetic is. The line that trains never waits for
+the device: its results are read when they are told.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from memjax.artifacts.checkpoint import Checkpoints
+from memjax.artifacts.images import grid, write_png
+from memjax.artifacts.metrics import Metrics
+from memjax.artifacts.run import Run
+from memjax.artifacts.weights import write_weights
+from memjax.errors import UserError
+from memjax.keys import key_for
+from memjax.mesh import put, replicated, state_shardings
+from memjax.train.record import Record
+from memjax.train.task import State, Task
+from memjax.trees import count
+
+Local = Mapping[str, np.ndarray]  # the rows of a batch that this process supplies
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Every:
+    """Steps between two of each; 0: never. All but the monitor also come after the last step."""
+
+    log: int = 50
+    save: int = 1000
+    evaluate: int = 1000
+    preview: int = 1000
+    monitor: int = 0
+
+    def __post_init__(self):
+        for name, value in dataclasses.asdict(self).items():
+            if value < (1 if name in ("log", "save") else 0):
+                raise UserError(f"every.{name}={value} is no number of steps; give 1 or more (0: never).")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+    """Where batches come from, each only the rows of this process.
+
+    `batches_from(step)` never ends and may be closed; `sets()` are whole sets of images to evaluate on, by name, their
+    tails padded and masked.
+    """
+
+    batches_from: Callable[[int], Generator[Local, None, None]]
+    sets: Callable[[], Mapping[str, Iterable[Local]]] = dict
+
+
+@runtime_checkable
+class Monitor(Protocol):
+    """Look at a state while it trains: return scalars to tell, and whether it copies."""
+
+    def __call__(self, step: int, state: State) -> tuple[dict[str, float], bool]: ...  # noqa: D102
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """After how many steps `fit` ended, and why, if not because it was done."""
+
+    step: int
+    was_asked: bool = False
+    is_copying: bool = False
+
+
+def fit(
+    task: Task,
+    data: Data,
+    *,
+    mesh: Mesh,
+    seed: int,
+    steps: int,
+    every: Every,
+    run: Run,
+    checkpoints: Checkpoints,
+    about: Mapping[str, Any],
+    monitor: Monitor | None = None,
+    is_asked_to_stop: Callable[[int], bool] = lambda step: False,
+    progress: Callable[[int, int], Any] = lambda first, last: None,
+    profile: tuple[int, int] | None = None,
+    tell: Callable[[str], object] = lambda text: None,
+) -> Outcome:
+    """Train from wherever the run stands to step `steps`; the last state is saved and its weights are written.
+
+    Args:
+      task: what is trained.
+      data: what it is trained and evaluated on.
+      mesh: where everything lives.
+      seed: of the first parameters.
+      steps: when to end.
+      every: when to do what else.
+      run: the run's folder.
+      checkpoints: where states are kept.
+      about: written into exported weights.
+      monitor: looks at the state every `every.monitor` steps. When it sees copying the run ends, and the newest
+        checkpoint and weights are those of its last look, or of the last save before.
+      is_asked_to_stop: asked after every step, the same in all processes; if so, the state is saved.
+      progress: makes a progress bar from the first and the last step.
+      profile: the steps between which the profiler runs.
+      tell: called with what a person wants to know.
+
+    Raises:
+      UserError: a value that is not finite, a full disk, checkpoints that do not fit the task.
+    """
+    writes = jax.process_index() == 0
+    state, step, shardings = _first_or_restored(task, mesh, seed, checkpoints, tell)
+    if step >= steps:
+        return Outcome(step=step)
+    profiler = _Profiler(profile, run.path / "profile")
+    is_copying = was_asked = False
+    with contextlib.ExitStack() as stack:
+        batches = stack.enter_context(contextlib.closing(data.batches_from(step)))
+        batch = put(mesh, next(batches))
+        step_fn = _compiled(task, state, shardings, batch, mesh, tell)
+        metrics = Metrics(run.path, resume_at=step) if writes else None
+        record = stack.enter_context(Record(metrics, progress(step, steps) if writes else None, task.batch_size))
+        while step < steps and not (is_copying or was_asked):
+            profiler.at(step)
+            with jax.transfer_guard("disallow"):
+                state, scalars = step_fn(state, batch)
+            step += 1
+            record.step(scalars)
+            was_asked, is_last = is_asked_to_stop(step), step == steps
+            if not is_last:
+                with record.clock.waiting():
+                    batch = put(mesh, next(batches))
+
+            def due(steps_between: int, step: int = step, also: bool = is_last) -> bool:
+                return steps_between > 0 and (step % steps_between == 0 or also)
+
+            if due(every.log, also=is_last or was_asked):
+                record.log(step)
+            with record.clock.paused():
+                if due(every.evaluate) and not was_asked:
+                    sets = {name: (put(mesh, one) for one in batches_) for name, batches_ in data.sets().items()}
+                    record.tell(step, task.evaluate(state, sets))
+                if due(every.preview) and not was_asked:
+                    _preview(task.preview(state), step, run.previews_dir if writes else None)
+                if monitor and due(every.monitor, also=False):
+                    found, is_copying = monitor(step, state)
+                    record.tell(step, found)
+                    if not is_copying:
+                        checkpoints.save(step, state, {"step": step})
+                        checkpoints.keep_also(step)
+                        write_weights(run.weights_dir, step, task.weights(state), dict(about))
+                elif due(every.save, also=is_last or was_asked):
+                    checkpoints.save(step, state, {"step": step})
+        profiler.stop()
+        checkpoints.wait()
+        if step == steps and not is_copying:
+            write_weights(run.weights_dir, step, task.weights(state), dict(about))
+    return Outcome(step=step, was_asked=was_asked and step < steps, is_copying=is_copying)
+
+
+def _first_or_restored(
+    task: Task, mesh: Mesh, seed: int, checkpoints: Checkpoints, tell: Callable[[str], object]
+) -> tuple[State, int, Any]:
+    """Return the state to begin with, its step, and its shardings; nothing is allocated that is then overwritten."""
+    key = key_for(seed, "init")
+    abstract = jax.eval_shape(task.init, key)
+    shardings = state_shardings(mesh, abstract)
+    placed = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract, shardings
+    )
+    restored = checkpoints.restore(placed, tell=tell)
+    if restored is None:
+        return jax.jit(task.init, out_shardings=shardings)(key), 0, shardings
+    state, position, step = restored
+    assert position["step"] == step, (position, step)
+    tell(f"going on after step {step}")
+    return state, step, shardings
+
+
+def _compiled(
+    task: Task, state: State, shardings: Any, batch: Mapping[str, jax.Array], mesh: Mesh, tell: Callable[[str], object]
+) -> Callable:
+    """Compile the step once, ahead of time, so that what it takes can be told."""
+    start = time.perf_counter()
+    jitted = jax.jit(task.step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
+    compiled = jitted.lower(state, batch).compile()
+    took_s = time.perf_counter() - start
+    memory = compiled.memory_analysis()
+    held = f", {memory.temp_size_in_bytes / 2**20:,.0f} MiB of temporaries a device" if memory else ""
+    tell(f"{count(state.params):,} parameters, {mesh.size} device(s); the step compiled in {took_s:.1f} s{held}")
+    return compiled
+
+
+def _preview(images: Mapping[str, np.ndarray], step: int, folder: Path | None) -> None:
+    if folder is not None:
+        for name, several in images.items():
+            write_png(folder / f"{name}_{step:08d}.png", grid(several))
+
+
+class _Profiler:
+    """Trace the steps from `steps[0]` to before `steps[1]`."""
+
+    def __init__(self, steps: tuple[int, int] | None, folder: Path):
+        self._steps = steps
+        self._folder = folder
+        self._runs = False
+
+    def at(self, step: int) -> None:
+        """Start or stop before this step."""
+        if self._steps and step == self._steps[0]:
+            jax.profiler.start_trace(self._folder)
+            self._runs = True
+        if self._steps and step == self._steps[1]:
+            self.stop()
+
+    def stop(self) -> None:
+        """Stop, if it runs."""
+        if self._runs:
+            jax.profiler.stop_trace()
+            self._runs = False

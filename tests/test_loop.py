@@ -1,0 +1,216 @@
+"""The loop on a model of one line: what it does when, and that a run that is continued is the run."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from memjax.artifacts.checkpoint import Checkpoints
+from memjax.artifacts.metrics import read_metrics
+from memjax.artifacts.run import Run
+from memjax.artifacts.weights import read_weights
+from memjax.errors import UserError
+from memjax.mesh import train_mesh
+from memjax.train.ema import Ema
+from memjax.train.loop import Data, Every, fit
+from memjax.train.optim import make_optimizer
+from memjax.train.state import first_state
+from memjax.train.update import mean_gradient, updated
+
+BATCH = 8
+
+
+class Line:
+    """y = w x by least squares; counts how often its step is traced."""
+
+    batch_size = BATCH
+
+    def __init__(self):
+        self.optimizer = make_optimizer(lr=0.05)
+        self.traced = 0
+
+    def init(self, key):
+        return first_state({"w": jax.random.normal(key, (3, 2))}, self.optimizer.transform)
+
+    def step(self, state, batch):
+        self.traced += 1
+
+        def losses(params, part, number):
+            return jnp.sum(jnp.square(part["x"] @ params["w"] - part["y"]), -1)
+
+        loss, gradient = mean_gradient(losses, state.params, batch, 1)
+        state, metrics = updated(state, gradient, self.optimizer, Ema(decay=0.9), BATCH)
+        return state, {"loss": loss, **metrics}
+
+    def evaluate(self, state, batches):
+        rows = {name: [np.asarray(batch["x"]) for batch in several] for name, several in batches.items()}
+        return {f"{name}/rows": float(sum(map(len, several))) for name, several in rows.items()}
+
+    def draw(self, state, seed_ids):
+        raise NotImplementedError  # nobody asks a line for pictures
+
+    def preview(self, state):
+        return {"line": np.zeros((4, 8, 8, 1), np.float32)}
+
+    def weights(self, state):
+        return state.ema
+
+
+def batches_from(step):
+    while True:
+        rng = np.random.default_rng([step, 7])
+        x = rng.normal(size=(BATCH, 3)).astype(np.float32)
+        yield {"x": x, "y": x @ np.float32([[1, 2], [3, 4], [5, 6]])}
+        step += 1
+
+
+def sets():
+    return {"heldout": (next(batches_from(step)) for step in range(3))}
+
+
+def train(folder, steps, *, task=None, every=None, data=None, **more):
+    """Train in a folder; return the outcome and what was told."""
+    every = every or Every(log=2, save=4, evaluate=5, preview=5)
+    data = data or Data(batches_from=batches_from, sets=sets)
+    told = []
+    with Run.open(folder, {"seed": 0, "steps": steps}, facts={}) as run, Checkpoints(run.checkpoints_dir) as kept:
+        outcome = fit(
+            task or Line(),
+            data,
+            mesh=train_mesh(),
+            seed=0,
+            steps=steps,
+            every=every,
+            run=run,
+            checkpoints=kept,
+            about={"config": {}},
+            tell=told.append,
+            **more,
+        )
+    return outcome, told
+
+
+def weights(folder):
+    return read_weights(folder / "weights")[0]["w"]
+
+
+def curve(folder, name="loss"):
+    return {row["step"]: row[name] for row in read_metrics(folder / "metrics.jsonl") if name in row}
+
+
+def test_what_happens_when(tmp_path):
+    task = Line()
+    outcome, told = train(tmp_path / "run", 11, task=task)
+    assert (outcome.step, outcome.was_asked, outcome.is_copying) == (11, False, False)
+    assert task.traced == 1
+    assert list(curve(tmp_path / "run")) == [2, 4, 6, 8, 10, 11]
+    assert curve(tmp_path / "run", "heldout/rows") == {5: 24.0, 10: 24.0, 11: 24.0}
+    assert sorted(p.name for p in (tmp_path / "run" / "previews").iterdir()) == [
+        f"line_{step:08d}.png" for step in (5, 10, 11)
+    ]
+    with Image.open(tmp_path / "run" / "previews" / "line_00000005.png") as picture:
+        assert picture.size[0] >= 16
+    assert [path.stem for path in (tmp_path / "run" / "weights").iterdir()] == ["step_00000011"]
+    last = read_metrics(tmp_path / "run" / "metrics.jsonl")[-1] | read_metrics(tmp_path / "run" / "metrics.jsonl")[-2]
+    assert {"loss", "grad_norm", "images_per_s", "data_wait_share", "step_s", "lr"} <= set(last)
+    assert last["examples_seen"] == 11 * BATCH
+    assert "1 device" not in told[0] and "8 device(s)" in told[0] and "6 parameters" in told[0]
+    assert curve(tmp_path / "run")[11] < curve(tmp_path / "run")[2]
+
+
+def test_five_and_five_steps_are_ten_bit_for_bit(tmp_path):
+    train(tmp_path / "whole", 10)
+    train(tmp_path / "parts", 5)
+    outcome, told = train(tmp_path / "parts", 10)
+    assert told[0] == "going on after step 5"
+    np.testing.assert_array_equal(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
+    whole, parts = curve(tmp_path / "whole"), curve(tmp_path / "parts")
+    assert {step: parts[step] for step in (8, 10)} == {step: whole[step] for step in (8, 10)}
+    assert outcome.step == 10
+    assert train(tmp_path / "parts", 10)[0].step == 10  # done is done: nothing is trained
+
+
+def test_a_request_to_stop_saves_and_the_run_goes_on_from_there(tmp_path):
+    outcome, _ = train(tmp_path / "run", 10, is_asked_to_stop=lambda step: step == 3)
+    assert (outcome.step, outcome.was_asked) == (3, True)
+    assert not (tmp_path / "run" / "weights").exists()
+    _, told = train(tmp_path / "run", 10)
+    assert told[0] == "going on after step 3"
+    train(tmp_path / "whole", 10)
+    np.testing.assert_array_equal(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
+def test_a_value_that_is_not_finite_ends_the_run_by_name_and_step(tmp_path):
+    def diverging(step):
+        for number, one in enumerate(batches_from(step), step):
+            yield one if number < 5 else {**one, "y": one["y"] * np.float32(np.nan)}
+
+    with pytest.raises(UserError, match=r"nan at step 6 .*loss nan"):
+        train(tmp_path / "run", 10, data=Data(batches_from=diverging))
+    with Checkpoints(tmp_path / "run" / "checkpoints") as kept:
+        assert kept.latest() == 4
+
+
+class Watch:
+    """A monitor that sees copying from a step on."""
+
+    def __init__(self, from_step):
+        self.from_step, self.seen = from_step, []
+
+    def __call__(self, step, state):
+        self.seen.append((step, int(state.step)))
+        return {"monitor/copied_fraction": 0.5}, step >= self.from_step
+
+
+def test_the_monitor_ends_a_run_and_what_is_kept_is_from_before(tmp_path):
+    watch = Watch(from_step=6)
+    every = Every(log=1, save=1, evaluate=0, preview=0, monitor=2)
+    outcome, _ = train(tmp_path / "run", 20, every=every, monitor=watch)
+    assert outcome.is_copying and outcome.step == 6
+    assert watch.seen == [(2, 2), (4, 4), (6, 6)]
+    with Checkpoints(tmp_path / "run" / "checkpoints") as kept:
+        assert kept.steps() == [4, 5]
+    assert sorted(path.stem for path in (tmp_path / "run" / "weights").iterdir()) == ["step_00000002", "step_00000004"]
+    assert list(curve(tmp_path / "run", "monitor/copied_fraction")) == [2, 4, 6]
+
+
+def test_the_profiler_runs_between_two_steps(tmp_path):
+    train(tmp_path / "run", 6, profile=(2, 4))
+    assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
+
+
+def test_batches_are_closed_whatever_happens(tmp_path):
+    closed = []
+
+    def batches(step):
+        try:
+            yield from batches_from(step)
+        finally:
+            closed.append(step)
+
+    train(tmp_path / "run", 3, data=Data(batches_from=batches))
+    with pytest.raises(RuntimeError, match="no picture"):
+        task = Line()
+        task.preview = lambda state: (_ for _ in ()).throw(RuntimeError("no picture"))
+        train(tmp_path / "other", 6, task=task, data=Data(batches_from=batches))
+    assert closed == [0, 0]
+
+
+def test_numbers_of_steps_are_checked():
+    with pytest.raises(UserError, match="every.log=0"):
+        Every(log=0)
+    with pytest.raises(UserError, match="every.preview=-1"):
+        Every(preview=-1)
+
+
+def test_the_config_is_written_before_anything_is_trained(tmp_path):
+    class Broken(Line):
+        def init(self, key):
+            raise RuntimeError("not yet")
+
+    with pytest.raises(RuntimeError, match="not yet"):
+        train(tmp_path / "run", 3, task=Broken())
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"] == {"seed": 0, "steps": 3}
