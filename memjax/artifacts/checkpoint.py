@@ -123,7 +123,7 @@ class Checkpoints:
             return None
         step = self._newest_whole(steps, tell)
         wanted = named_leaves(abstract_state)
-        _check_fits(self._folder / str(step), wanted, self._manager.item_metadata(step).state)
+        _check_fits(self._folder / str(step), wanted, dict(self._manager.item_metadata(step)["state"].items()))
         items = ocp.args.Composite(state=ocp.args.StandardRestore(wanted), position=ocp.args.JsonRestore())
         restored = self._manager.restore(step, args=items)
         self._damaged = [newer for newer in steps if newer > step]
