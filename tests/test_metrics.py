@@ -1,5 +1,6 @@
 """Scalars are told once a step, in lines and in events, and divergence is the user's to know."""
 
+import io
 import json
 import math
 import struct
@@ -81,16 +82,39 @@ def test_lines_are_strict_json(tmp_path):
     assert line == {"step": 1, "a": None, "b": None, "c": 1.0}
 
 
-def test_a_full_disk_is_told(tmp_path, monkeypatch):
+class FullDisk(io.RawIOBase):
+    def writable(self):
+        return True
+
+    def write(self, data):
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("part", ["lines", "events"])
+def test_a_full_disk_is_told_and_holds_nobody_up(tmp_path, monkeypatch, part):
+    def write_until_full(metrics):
+        for step in range(1, 1000):
+            metrics.write(step, {"loss": 1.0})
+
+    metrics = Metrics(tmp_path, resume_at=0)
+    full = FullDisk() if part == "lines" else io.BufferedWriter(FullDisk(), 1000)
+    of, name = (metrics, "_file") if part == "lines" else (metrics._events._py_recordio_writer, "_writer")
+    getattr(of, name).close()
+    monkeypatch.setattr(of, name, full)
+    with pytest.raises(UserError, match=r"metrics.jsonl is full; make room and run the same command again"):
+        write_until_full(metrics)
+    metrics.close()
+    if part == "events":
+        full.raw.write = len  # let it go in peace
+
+
+def test_a_disk_that_takes_a_part_is_given_the_rest(tmp_path, monkeypatch):
     with Metrics(tmp_path, resume_at=0) as metrics:
-
-        def full():
-            raise OSError(28, "No space left on device")
-
-        with monkeypatch.context() as patch:
-            patch.setattr(metrics, "_file", type("Full", (), {"write": len, "flush": staticmethod(full)}))
-            with pytest.raises(UserError, match=r"metrics.jsonl is full; make room and run the same command again"):
-                metrics.write(1, {"loss": 1.0})
+        file = metrics._file
+        slow = type("Slow", (), {"write": lambda self, data: file.write(data[:3]), "close": lambda self: file.close()})
+        monkeypatch.setattr(metrics, "_file", slow())
+        metrics.write(10, {"loss": 1.5})
+    assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 10, "loss": 1.5}]
 
 
 def test_finite_values_pass_and_others_are_named():

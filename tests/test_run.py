@@ -79,6 +79,8 @@ def test_null_is_a_value_and_absence_is_not(tmp_path):
     Run.open(tmp_path, changed(clip=None), facts={}).close()
     with pytest.raises(UserError, match="clip was null, is nothing"):
         Run.open(tmp_path, CONFIG, facts={})
+    with pytest.raises(UserError, match='clip was null, is "nothing"'):
+        Run.open(tmp_path, changed(clip="nothing"), facts={})
 
 
 def test_two_trainers_never_write_one_run(tmp_path):
@@ -141,6 +143,8 @@ def test_complete_until_it_goes_on(tmp_path):
         run.complete(100)
         assert run.is_complete
         assert (tmp_path / "complete").read_text() == "100\n"
+    with Run.open(tmp_path, CONFIG, facts=FACTS) as run:
+        assert run.is_complete
     with Run.open(tmp_path, changed(steps=200), facts=FACTS) as run:
         assert not run.is_complete
 

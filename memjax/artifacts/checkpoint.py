@@ -31,6 +31,7 @@ from memjax.errors import UserError
 from memjax.trees import Tree, from_named, named_leaves
 
 _KEPT = "kept.json"  # the step that `keep_also` protects
+_PATIENCE_S = 3600  # for one save: orbax's ten minutes are too few for a large model on a slow disk
 _SHOWN = 3  # leaves that an error names
 
 
@@ -59,6 +60,7 @@ class Checkpoints:
                 preservation_policy=AnyPreservationPolicy([LatestN(keep), self._protected]),
                 cleanup_tmp_directories=True,  # of saves that were killed
                 enable_async_checkpointing=True,
+                async_options=ocp.AsyncOptions(timeout_secs=_PATIENCE_S),
             ),
         )
 

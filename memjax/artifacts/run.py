@@ -9,7 +9,6 @@
 The same command goes on with its run. A command that asks for something else is told what differs.
 """
 
-import contextlib
 import fcntl
 import json
 import os
@@ -22,7 +21,7 @@ from memjax.errors import UserError
 
 FREE = ("steps", "every", "facts.version")  # may change without being a change: a run may be made longer
 _BEFORE_CONFIG = {".lock", "config.json.partial"}  # all that a run killed at its very beginning leaves
-_ABSENT = "nothing"
+_ABSENT = object()
 
 
 class Run:
@@ -140,14 +139,13 @@ class Run:
                     f"{self.path} was begun with another config: {'; '.join(changed)}. Give what it was, another "
                     "--workdir, or --allow_config_change to go on all the same."
                 )
-            earlier = [
-                *kept.get("earlier", []),
-                *([{key: kept[key] for key in ("config", "facts")}] if changed else []),
-            ]
+            earlier = kept.pop("earlier", [])
+            if kept == content:
+                return
+            earlier += [kept] if changed else []
             content |= {"earlier": earlier} if earlier else {}
         if may_write:
-            with contextlib.suppress(FileNotFoundError):
-                (self.path / "complete").unlink()  # until it is again
+            (self.path / "complete").unlink(missing_ok=True)  # until it is again
             with whole_file(self.path / "config.json") as partial:
                 partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -184,7 +182,7 @@ def _differences(kept: Mapping[str, Any], asked: Mapping[str, Any], free: Sequen
 
 
 def _shown(values: Mapping[str, Any], key: str) -> str:
-    return json.dumps(values[key]) if key in values else _ABSENT
+    return json.dumps(values[key]) if key in values else "nothing"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
