@@ -4,6 +4,7 @@
     RUN/checkpoints/    states to go on from            RUN/weights/      averaged weights to sample from
     RUN/metrics.jsonl   scalars, a line a step          RUN/events/       the same for TensorBoard
     RUN/previews/       grids of images                 RUN/exposures.csv how often each training image was seen
+    RUN/data/           phantoms, if no data was given      RUN/compiled/  programs, for a quick start
     RUN/complete        there once all steps are done
 
 The same command goes on with its run. A command that asks for something else is told what differs.
@@ -20,7 +21,8 @@ from memjax.artifacts.whole import whole_file
 from memjax.errors import UserError
 
 FREE = ("steps", "every", "facts.version")  # may change without being a change: a run may be made longer
-_BEFORE_CONFIG = {".lock", "config.json.partial"}  # all that a run killed at its very beginning leaves
+# All that a run killed at its very beginning leaves: phantoms are drawn there, and programs compiled.
+_BEFORE_CONFIG = {".lock", "config.json.partial", "data", "compiled"}
 _ABSENT = object()
 
 
