@@ -5,9 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs.unet_sizes import PRESETS
+from memjax.errors import UserError
+from memjax.mesh import batch_sharding, replicated, train_mesh
 from memjax.models.unet import UNet
+from memjax.trees import count, named_leaves
 
-TINY = {"width": 4, "mults": (1, 2), "blocks": 1, "attention": (4,), "heads": 1}
+TINY = {"width": 4, "mults": (1, 2), "blocks": 1, "attention": (4,), "heads": 1, "groups": 2}
+ROUNDING = 2e-5  # relative: float32 sums in another order
 
 
 def inputs(shape, seed=0):
@@ -15,14 +20,29 @@ def inputs(shape, seed=0):
     return jnp.asarray(rng.uniform(-1, 1, shape), jnp.float32), jnp.asarray(rng.integers(0, 1000, shape[0]))
 
 
-def awake(net, *args, seed=0):
+def awake(net, *args):
     """Return random parameters: at the start the last layers are zero and nothing shows."""
+    rng = np.random.default_rng(0)
     shapes = jax.eval_shape(net.init, jax.random.key(0), *args)
-    rng = np.random.default_rng(seed)
     return jax.tree.map(lambda leaf: jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype), shapes)
 
 
-@pytest.mark.parametrize("shape", [(2, 8, 8, 1), (1, 8, 4, 5), (1, 4, 8, 4, 2)])
+def parameters_of(channels, space, **model):
+    net = UNet(channels=channels, **model)
+    x = jax.ShapeDtypeStruct((1, *space, channels), jnp.float32)
+    return count(jax.eval_shape(net.init, jax.random.key(0), x, jax.ShapeDtypeStruct((1,), jnp.int32)))
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Return a net, awake, with a batch of eight and what it says."""
+    net = UNet(channels=1, dropout=0.5, **TINY)
+    x, t = inputs((8, 8, 8, 1))
+    params, apply = awake(net, x, t), jax.jit(net.apply)
+    return net, apply, params, x, t, np.asarray(apply(params, x, t))
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8, 1), (1, 8, 4, 5), (1, 6, 10, 3), (1, 4, 8, 4, 2)])
 @pytest.mark.parametrize("learned_variance", [False, True])
 def test_shapes(shape, learned_variance):
     net = UNet(channels=shape[-1], learned_variance=learned_variance, **TINY)
@@ -31,11 +51,256 @@ def test_shapes(shape, learned_variance):
     assert out.dtype == jnp.float32
 
 
-def test_time_reaches_the_output():
-    net = UNet(channels=1, **TINY)
-    x, t = inputs((2, 8, 8, 1))
-    params = awake(net, x, t)
-    apply = jax.jit(net.apply)
-    y, later = apply(params, x, t), apply(params, x, t + 1)
+# MONAI 1.6.1's DiffusionModelUNet(channels=(8, 16), attention_levels=(False, True), num_res_blocks=1,
+# num_head_channels=8, norm_num_groups=4, norm_eps=1e-5) with these same parameters under its own names, on torch 2.13:
+# every eighth of the numbers that come out. All of them agreed to 2e-6, and the parameter names one to one.
+MONAI = {
+    (2, 8, 4, 2): [0.0834577, 0.4037742, -0.3595437, -0.0024214, 0.6046686, -0.4270611, -0.9354643, 0.0672673],
+    (2, 4, 8, 4, 2): [0.5693631, 0.1410375, 0.3274737, 0.1752346, 0.4455253, 0.3537433, 0.0921650, -0.3156585],
+}
+
+
+@pytest.mark.parametrize("shape", MONAI, ids=["2-D", "3-D"])
+def test_equals_monai(shape):
+    net = UNet(
+        channels=2, width=8, mults=(1, 2), blocks=1, attention=(4,), head_channels=8, groups=4, scale_shift=False
+    )
+    x, t = inputs(shape)
+    y = np.asarray(jax.jit(net.apply)(awake(net, x, t), x, t)).ravel()
+    np.testing.assert_allclose(y[:: y.size // 8], MONAI[shape], atol=5e-6)
+
+
+# Of one channel; below, the four with exact counts elsewhere.
+COUNTS = {
+    "1m": ((64, 64), 943_341),
+    "4m": ((64, 64), 3_753_881),
+    "16m": ((64, 64), 14_976_561),
+    "64m": ((64, 64), 59_828_321),
+    "250m": ((64, 64), 239_157_441),
+    "ddpm": ((32, 32), 35_741_697),
+    "improved": ((64, 64), 92_021_121),
+    "improved-lsun256": ((256, 256), 113_668_609),
+    "guided-256": ((256, 256), 552_797_953),
+    "lucidrains": ((64, 64), 43_859_201),
+    "monai": ((16, 16), 44_404_609),  # counted in MONAI 1.6.1: DiffusionModelUNet of these sizes
+    "monai-3d": ((32, 32, 24), 2_970_593),
+}
+
+
+def test_every_preset_builds_and_its_size_is_known():
+    assert {name: parameters_of(1, COUNTS[name][0], **model) for name, model in PRESETS.items()} == {
+        name: number for name, (_, number) in COUNTS.items()
+    }
+
+
+def test_sizes_that_others_count():
+    # DDPM's network for CIFAR-10, and MONAI's DiffusionModelUNet of these sizes: both counted in MONAI 1.6.1.
+    assert parameters_of(3, (32, 32), **PRESETS["ddpm"]) == 35_746_307
+    assert parameters_of(3, (32, 32, 24), **PRESETS["monai-3d"]) == 2_974_051
+    # By hand, for what MONAI has not: scale and shift, and resampling inside residual blocks.
+    assert parameters_of(3, (256, 256), learned_variance=True, **PRESETS["guided-256"]) == by_hand(
+        3, 6, 256, (1, 1, 2, 2, 4, 4), 2, attending=(3, 4, 5)
+    )
+
+
+def by_hand(channels, out, width, mults, blocks, attending):
+    """Return the parameters of guided diffusion's network, term by term from the papers."""
+
+    def conv(c, d, taps=9):
+        return taps * c * d + d
+
+    def block(c, d):
+        return 2 * c + conv(c, d) + (4 * width + 1) * 2 * d + 2 * d + conv(d, d) + (conv(c, d, 1) if c != d else 0)
+
+    def attention(c):
+        return 2 * c + conv(c, 3 * c, 1) + conv(c, c, 1)
+
+    total = (width + 1) * 4 * width + (4 * width + 1) * 4 * width + conv(channels, width)
+    c, skips = width, [width]
+    for level, mult in enumerate(mults):
+        for _ in range(blocks):
+            total += block(c, mult * width) + (attention(mult * width) if level in attending else 0)
+            c = mult * width
+            skips.append(c)
+        if level < len(mults) - 1:
+            total += block(c, c)
+            skips.append(c)
+    total += 2 * block(c, c) + attention(c)
+    for level in range(len(mults) - 1, -1, -1):
+        for _ in range(blocks + 1):
+            total += block(c + skips.pop(), mults[level] * width)
+            c = mults[level] * width
+            total += attention(c) if level in attending else 0
+        total += block(c, c) if level else 0
+    return total + 2 * c + conv(c, out)
+
+
+def test_starts_at_zero():
+    net = UNet(channels=1, **TINY | {"mults": (1,), "blocks": 1})
+    x, t = inputs((2, 4, 4, 1))
+    y, params = jax.jit(net.init_with_output)(jax.random.key(0), x, t)
+    assert not np.any(y)
+    kernels = {name: leaf for name, leaf in named_leaves(params["params"]).items() if name.endswith("kernel")}
+    last = {name for name in kernels if name.split("/")[-2] in ("out", "conv_out", "project")}
+    assert {name for name, leaf in kernels.items() if not np.any(leaf)} == last
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+
+
+def test_time_reaches_every_image(small):
+    _, apply, params, x, t, y = small
+    later = np.asarray(apply(params, x, t + 1))
     assert np.all(np.isfinite(y))
     assert np.abs(y - later).max(axis=(1, 2, 3)).min() > 1e-3
+    np.testing.assert_array_equal(apply(params, x, t.astype(jnp.float32)), y)  # steps may be fractions
+
+
+def test_images_of_a_batch_do_not_see_each_other(small):
+    _, apply, params, x, t, y = small
+    order = np.random.default_rng(1).permutation(8)
+    np.testing.assert_allclose(apply(params, x[order], t[order]), y[order], rtol=ROUNDING, atol=ROUNDING)
+
+
+def test_one_device_equals_eight(small):
+    _, apply, params, x, t, y = small
+    mesh = train_mesh()
+    assert mesh.size == 8
+    whole = jax.device_put(params, replicated(mesh))
+    out = apply(whole, *jax.device_put((x, t), batch_sharding(mesh)))
+    assert out.sharding.is_equivalent_to(batch_sharding(mesh), 4)
+    np.testing.assert_allclose(out, y, rtol=ROUNDING, atol=ROUNDING)
+
+
+def test_dropout_only_with_a_key_and_another_in_each_block(small):
+    net, apply, params, x, t, y = small
+    one, again, other = (apply(params, x, t, dropout_key=jax.random.key(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert np.abs(one - y).max() > 1e-2 and np.abs(one - other).max() > 1e-2
+    without = net.clone(dropout=0.0)
+    np.testing.assert_array_equal(jax.jit(without.apply)(params, x, t, dropout_key=jax.random.key(1)), y)
+
+
+@pytest.fixture(scope="module")
+def with_gradients():
+    """Return a net that resamples in residual blocks, and a function for its loss and gradients by name."""
+    x, t = inputs((2, 8, 8, 2))
+    net = UNet(channels=2, dropout=0.3, resample="residual", **TINY | {"mults": (1, 1)})
+    params = awake(net, x, t)
+
+    def loss(params, net):
+        return jnp.sum(jnp.square(net.apply(params, x, t, dropout_key=jax.random.key(3))))
+
+    def named(net):
+        value, grads = jax.jit(jax.value_and_grad(loss), static_argnums=1)(params, net)
+        return named_leaves({"loss": value, **grads})
+
+    return net, named(net), named
+
+
+def test_gradients_reach_everything(with_gradients):
+    for name, leaf in with_gradients[1].items():
+        assert np.all(np.isfinite(leaf)) and np.all(np.any(leaf, axis=tuple(range(leaf.ndim - 1)))), name
+
+
+def test_remat_changes_nothing(with_gradients):
+    net, plain, named = with_gradients
+    again = named(net.clone(remat=True))
+    assert again.keys() == plain.keys()
+    for name, leaf in plain.items():
+        np.testing.assert_allclose(again[name], leaf, rtol=1e-3, atol=1e-5 * np.abs(leaf).max(), err_msg=name)
+
+
+def test_added_time_has_half_the_modulation():
+    shape = ((2, 8, 8, 1), (2,))
+    film, added = (
+        named_leaves(jax.eval_shape(UNet(channels=1, scale_shift=s, **TINY).init, jax.random.key(0), *inputs(shape[0])))
+        for s in (True, False)
+    )
+    assert film.keys() == added.keys()
+    for name, leaf in film.items():
+        halved = (*leaf.shape[:-1], leaf.shape[-1] // 2)
+        assert added[name].shape == (halved if "res_" in name and "/embedding/" in name else leaf.shape)
+
+
+def test_class_reaches_the_output_and_no_class_is_the_last():
+    net = UNet(channels=1, n_classes=3, **TINY)
+    x, t = inputs((4, 8, 8, 1))
+    x, t = jnp.broadcast_to(x[:1], x.shape), jnp.full_like(t, 10)
+    params, apply = awake(net, x, t), jax.jit(net.apply)
+    y = np.asarray(apply(params, x, t, jnp.arange(4)))
+    assert min(np.abs(y[i] - y[j]).max() for i in range(4) for j in range(i)) > 1e-3
+    np.testing.assert_allclose(apply(params, x, t), np.broadcast_to(y[3:], y.shape), rtol=ROUNDING, atol=ROUNDING)
+
+
+def test_volumes_with_an_axis_of_full_resolution():
+    net = UNet(channels=1, keep_axes=(2,), **{**TINY, "mults": (1, 2, 2), "attention": (8,)})
+    x, t = inputs((1, 8, 8, 5, 1))
+    params = awake(net, x, t)
+    assert jax.jit(net.apply)(params, x, t).shape == x.shape
+    sides = {"1": (4, 4, 5), "2": (2, 2, 5)}
+    shapes = jax.eval_shape(
+        lambda p: net.apply(p, x, t, capture_intermediates=True, mutable=["intermediates"])[1], params
+    )
+    for name, leaf in named_leaves(shapes).items():
+        for level, side in sides.items():
+            if f"/down_{level}_res_0/__call__" in name:
+                assert leaf.shape[1:-1] == side
+                sides[level] = None
+    assert set(sides.values()) == {None}
+
+
+def test_attention_is_where_the_longest_side_is_listed():
+    def attending(space, **model):
+        args = (jnp.zeros((1, *space, 1)), jnp.zeros(1))
+        names = named_leaves(jax.eval_shape(UNet(channels=1, **TINY | model).init, jax.random.key(0), *args))
+        return {name.split("/")[1] for name in names if "attention" in name}
+
+    middle = {"middle_attention"}
+    assert (
+        attending((8, 8))
+        == attending((8, 2, 4))
+        == middle | {f"{n}_1_attention_{i}" for n, i in [("down", 0), ("up", 0), ("up", 1)]}
+    )
+    assert attending((4, 2), attention=(4,)) == middle | {
+        f"{n}_0_attention_{i}" for n, i in [("down", 0), ("up", 0), ("up", 1)]
+    }
+    assert attending((8, 8), attention=()) == middle
+
+
+def test_half_precision_computes_in_it_and_keeps_float32():
+    net = UNet(channels=1, **TINY)
+    x, t = inputs((2, 8, 8, 1))
+    params, half = awake(net, x, t), net.clone(dtype="bfloat16")
+    assert {leaf.dtype for leaf in jax.tree.leaves(awake(half, x, t))} == {jnp.dtype("float32")}
+    y, y16 = jax.jit(net.apply)(params, x, t), jax.jit(half.apply)(params, x, t)
+    assert y16.dtype == jnp.float32
+    error = np.abs(y - y16).max() / np.abs(y).max()
+    assert 1e-5 < error < 0.1  # bfloat16 has 8 bits
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "says"),
+    [
+        ({"mults": (1, 1, 1)}, (1, 10, 8, 1), "images of 10 x 8: .* axis 0 .* multiple of 4, 8 or 12 say"),
+        ({"mults": (1, 1, 1)}, (1, 8, 8, 3, 1), "axis 2 .* multiple of 4, 4 say; .* put 2 into keep_axes"),
+        ({}, (1, 8, 8, 3), "images have 3 channels, the U-Net channels=1"),
+        ({"keep_axes": (2,)}, (1, 8, 8, 1), r"keep_axes=\(2,\), images have axes 0 to 1"),
+        ({"resample": "fold"}, (1, 8, 8, 1), "resample='fold'"),
+        ({"heads": 3}, (1, 8, 8, 1), "heads=3 does not divide the 8 channels"),
+        ({"head_channels": 5}, (1, 8, 8, 1), "head_channels=5 does not divide"),
+    ],
+)
+def test_mistakes_are_told(model, shape, says):
+    net = UNet(channels=1, **TINY | model)
+    with pytest.raises(UserError, match=says):
+        jax.eval_shape(net.init, jax.random.key(0), jnp.zeros(shape), jnp.zeros(1))
+
+
+def test_labels_without_classes_are_told():
+    with pytest.raises(UserError, match="n_classes=None"):
+        jax.eval_shape(
+            UNet(channels=1, **TINY).init,
+            jax.random.key(0),
+            jnp.zeros((1, 8, 8, 1)),
+            jnp.zeros(1),
+            jnp.zeros(1, jnp.int32),
+        )

@@ -3,7 +3,6 @@
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +34,9 @@ class UNet(nn.Module):
     head_channels: int | None = None  # given: the number of heads follows from it
     groups: int = 32  # of group norm
     scale_shift: bool = True  # False: the time is added
-    resample: Literal["conv", "residual", "pool"] = "conv"  # how levels are joined: see `memjax.nn.resample`
+    resample: str = (
+        "conv"  # strided and over the nearest; "residual": inside residual blocks; "pool": means and nearest
+    )
     keep_axes: Sequence[int] = ()  # spatial axes, from 0, that have full resolution at every level
     learned_variance: bool = False
     n_classes: int | None = None
@@ -118,7 +119,7 @@ class UNet(nn.Module):
             raise UserError(f"resample={self.resample!r} is not known; give conv, residual or pool.")
         if shape[-1] != self.channels:
             raise UserError(
-                f"images of {shape[-1]} channels for a U-Net of channels={self.channels}; make them the same."
+                f"images have {shape[-1]} channels, the U-Net channels={self.channels}; make them the same."
             )
         if any(axis not in range(len(space)) for axis in self.keep_axes):
             raise UserError(

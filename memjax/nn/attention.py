@@ -14,15 +14,16 @@ from memjax.nn.norm import GroupNorm
 
 
 def attend(
-    q: Float[Array, "b n h d"], k: Float[Array, "b m h d"], v: Float[Array, "b m h d"]
-) -> Float[Array, "b n h d"]:
+    q: Float[Array, "b h n d"], k: Float[Array, "b h m d"], v: Float[Array, "b h m d"]
+) -> Float[Array, "b h n d"]:
     """Return softmax(q k^T / sqrt(d)) v for each head: Vaswani et al., 2017 (arXiv 1706.03762), equation 1.
 
-    Logits and softmax are float32 whatever the arguments: in bfloat16 probabilities of a thousand positions have two
-    digits left.
+    Logits and softmax are float32 whatever the arguments: bfloat16 cannot tell apart probabilities of a thousand
+    positions. Heads come before positions: the other way round, and so in jax.nn.dot_product_attention, the products
+    take 1.2 to 1.6 times as long on processors (16 x 16 positions, 4 heads of 24 channels).
     """
-    logits = jnp.einsum("bnhd,bmhd->bhnm", q / math.sqrt(q.shape[-1]), k, preferred_element_type=jnp.float32)
-    return jnp.einsum("bhnm,bmhd->bnhd", jax.nn.softmax(logits).astype(v.dtype), v)
+    logits = jnp.einsum("bhnd,bhmd->bhnm", q / math.sqrt(q.shape[-1]), k, preferred_element_type=jnp.float32)
+    return jnp.einsum("bhnm,bhmd->bhnd", jax.nn.softmax(logits).astype(v.dtype), v)
 
 
 class Attention(nn.Module):
@@ -52,7 +53,8 @@ class Attention(nn.Module):
 
         y = GroupNorm(groups=self.groups, dtype=self.dtype, name="norm")(x)
         y = Conv(3 * channels, kernel_size=1, dtype=self.dtype, name="qkv")(y)
-        q, k, v = jnp.moveaxis(y.reshape(x.shape[0], -1, 3, heads, channels // heads), 2, 0)
-        y = attend(q, k, v).reshape(x.shape)
+        y = y.reshape(x.shape[0], -1, 3, heads, channels // heads)
+        q, k, v = jnp.transpose(y, (2, 0, 3, 1, 4))  # [b, heads, positions, channels of a head]
+        y = jnp.swapaxes(attend(q, k, v), 1, 2).reshape(x.shape)
         zeros = nn.initializers.zeros_init()
         return x + Conv(channels, kernel_size=1, kernel_init=zeros, dtype=self.dtype, name="project")(y)
