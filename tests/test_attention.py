@@ -1,11 +1,16 @@
 """Attention is the formula, head by head, and does not know where positions are."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from memjax.nn.attention import Attention, attend
+
+# Compiling is all the time there is: whole, and without looking for fast code.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def loop(q, k, v):
@@ -30,7 +35,7 @@ def image(shape, seed=1):
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_attend_is_the_formula(dtype):
     q, k, v = (image((2, 3, n, 4), seed).astype(dtype) for seed, n in enumerate((5, 7, 7)))
-    out = attend(q, k, v)
+    out = jit(attend)(q, k, v)
     assert out.dtype == dtype
     np.testing.assert_allclose(
         out, loop(*(np.float64(a) for a in (q, k, v))), atol=1e-5 if dtype == jnp.float32 else 0.02
@@ -51,12 +56,12 @@ def test_layer_against_numpy(shape, heads):
     q, k, v = (a.reshape(*a.shape[:2], n, 6 // n).swapaxes(1, 2) for a in (q, k, v))
     out = loop(q, k, v).swapaxes(1, 2).reshape(shape)
     out = np.float64(x) + out @ p["project"]["kernel"].reshape(6, 6) + p["project"]["bias"]
-    np.testing.assert_allclose(layer.apply(params, x), out, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(jit(layer.apply)(params, x), out, rtol=1e-4, atol=1e-4)
 
 
 def test_starts_as_the_identity():
     x = image((2, 4, 4, 8))
-    y, _ = Attention().init_with_output(jax.random.key(0), x)
+    y, _ = jit(Attention().init_with_output)(jax.random.key(0), x)
     np.testing.assert_array_equal(y, x)
 
 
@@ -65,11 +70,11 @@ def test_positions_may_be_in_any_order():
     params = awake(layer, x)
     order = np.random.default_rng(0).permutation(12)
     shuffled = x.reshape(2, 12, 8)[:, order].reshape(x.shape)
-    y = layer.apply(params, x).reshape(2, 12, 8)[:, order]
-    np.testing.assert_allclose(layer.apply(params, shuffled).reshape(2, 12, 8), y, rtol=1e-4, atol=1e-4)
+    y = jit(layer.apply)(params, x).reshape(2, 12, 8)[:, order]
+    np.testing.assert_allclose(jit(layer.apply)(params, shuffled).reshape(2, 12, 8), y, rtol=1e-4, atol=1e-4)
 
 
 def test_large_logits_do_not_overflow():
     q = 1e4 * image((1, 1, 4, 8))
-    out = attend(q, q, image((1, 1, 4, 8), 2))
+    out = jit(attend)(q, q, image((1, 1, 4, 8), 2))
     np.testing.assert_allclose(out, image((1, 1, 4, 8), 2), atol=1e-5)  # everybody looks at itself

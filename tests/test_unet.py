@@ -1,5 +1,7 @@
 """The U-Net: one code path for images and volumes, told the time and the class, the same however it is computed."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +11,11 @@ from configs.unet_sizes import PRESETS
 from memjax.errors import UserError
 from memjax.mesh import batch_sharding, replicated, train_mesh
 from memjax.models.unet import UNet
-from memjax.trees import count, named_leaves
+from memjax.trees import count, map_named, named_leaves
 
 TINY = {"width": 4, "mults": (1, 2), "blocks": 1, "attention": (4,), "heads": 1, "groups": 2}
+# Nets are so small that compiling them is all the time there is: this halves it.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 ROUNDING = 2e-5  # relative: float32 sums in another order
 
 
@@ -38,7 +42,7 @@ def small():
     """Return a net, awake, with a batch of eight and what it says."""
     net = UNet(channels=1, dropout=0.5, **TINY)
     x, t = inputs((8, 8, 8, 1))
-    params, apply = awake(net, x, t), jax.jit(net.apply)
+    params, apply = awake(net, x, t), jit(net.apply)
     return net, apply, params, x, t, np.asarray(apply(params, x, t))
 
 
@@ -66,7 +70,7 @@ def test_equals_monai(shape):
         channels=2, width=8, mults=(1, 2), blocks=1, attention=(4,), head_channels=8, groups=4, scale_shift=False
     )
     x, t = inputs(shape)
-    y = np.asarray(jax.jit(net.apply)(awake(net, x, t), x, t)).ravel()
+    y = np.asarray(jit(net.apply)(awake(net, x, t), x, t)).ravel()
     np.testing.assert_allclose(y[:: y.size // 8], MONAI[shape], atol=5e-6)
 
 
@@ -138,7 +142,7 @@ def by_hand(channels, out, width, mults, blocks, attending):
 def test_starts_at_zero():
     net = UNet(channels=1, **TINY | {"mults": (1,), "blocks": 1})
     x, t = inputs((2, 4, 4, 1))
-    y, params = jax.jit(net.init_with_output)(jax.random.key(0), x, t)
+    y, params = jit(net.init_with_output)(jax.random.key(0), x, t)
     assert not np.any(y)
     kernels = {name: leaf for name, leaf in named_leaves(params["params"]).items() if name.endswith("kernel")}
     last = {name for name in kernels if name.split("/")[-2] in ("out", "conv_out", "project")}
@@ -160,6 +164,29 @@ def test_images_of_a_batch_do_not_see_each_other(small):
     np.testing.assert_allclose(apply(params, x[order], t[order]), y[order], rtol=ROUNDING, atol=ROUNDING)
 
 
+def with_kernels(params, fn):
+    """Return parameters with `fn` of every convolution kernel `[*taps, c, d]`."""
+    return map_named(lambda name, leaf: fn(leaf) if name.endswith("kernel") and leaf.ndim > 2 else leaf, params)
+
+
+def test_axes_may_change_places(small):
+    _, apply, params, x, t, y = small
+    swapped = apply(with_kernels(params, lambda kernel: jnp.swapaxes(kernel, 0, 1)), jnp.swapaxes(x, 1, 2), t)
+    np.testing.assert_allclose(swapped, np.swapaxes(y, 1, 2), rtol=ROUNDING, atol=ROUNDING)
+
+
+def test_a_volume_of_one_slice_is_an_image(small):
+    net, _, params, x, t, y = small
+
+    def deep(kernel):  # a kernel whose middle slice is this one, and of which the others see padding
+        taps = 3 if kernel.shape[0] == 3 else 1
+        outer = jnp.full((taps, *kernel.shape), 7.0)
+        return outer.at[taps // 2].set(kernel)
+
+    volume = jit(net.clone(keep_axes=(0,)).apply)(with_kernels(params, deep), x[:, None], t)
+    np.testing.assert_allclose(volume[:, 0], y, rtol=ROUNDING, atol=ROUNDING)
+
+
 def test_one_device_equals_eight(small):
     _, apply, params, x, t, y = small
     mesh = train_mesh()
@@ -176,37 +203,48 @@ def test_dropout_only_with_a_key_and_another_in_each_block(small):
     np.testing.assert_array_equal(one, again)
     assert np.abs(one - y).max() > 1e-2 and np.abs(one - other).max() > 1e-2
     without = net.clone(dropout=0.0)
-    np.testing.assert_array_equal(jax.jit(without.apply)(params, x, t, dropout_key=jax.random.key(1)), y)
+    np.testing.assert_array_equal(jit(without.apply)(params, x, t, dropout_key=jax.random.key(1)), y)
 
 
 @pytest.fixture(scope="module")
-def with_gradients():
-    """Return a net that resamples in residual blocks, and a function for its loss and gradients by name."""
-    x, t = inputs((2, 8, 8, 2))
-    net = UNet(channels=2, dropout=0.3, resample="residual", **TINY | {"mults": (1, 1)})
+def gradients():
+    """Return a net with dropout, and a function that tells its loss and gradients by name."""
+    x, t = inputs((2, 4, 4, 1))
+    net = UNet(channels=1, dropout=0.3, **TINY | {"mults": (1,)})
     params = awake(net, x, t)
 
-    def loss(params, net):
-        return jnp.sum(jnp.square(net.apply(params, x, t, dropout_key=jax.random.key(3))))
+    @functools.cache
+    def of(net):
+        def loss(params):
+            return jnp.sum(jnp.square(net.apply(params, x, t, dropout_key=jax.random.key(3))))
 
-    def named(net):
-        value, grads = jax.jit(jax.value_and_grad(loss), static_argnums=1)(params, net)
+        value, grads = jit(jax.value_and_grad(loss))(params)
         return named_leaves({"loss": value, **grads})
 
-    return net, named(net), named
+    return net, of
 
 
-def test_gradients_reach_everything(with_gradients):
-    for name, leaf in with_gradients[1].items():
+def test_gradients_reach_every_channel(gradients):
+    net, of = gradients
+    for name, leaf in of(net).items():
         assert np.all(np.isfinite(leaf)) and np.all(np.any(leaf, axis=tuple(range(leaf.ndim - 1)))), name
 
 
-def test_remat_changes_nothing(with_gradients):
-    net, plain, named = with_gradients
-    again = named(net.clone(remat=True))
+def test_remat_changes_nothing(gradients):
+    net, of = gradients
+    plain, again = of(net), of(net.clone(remat=True))
     assert again.keys() == plain.keys()
     for name, leaf in plain.items():
         np.testing.assert_allclose(again[name], leaf, rtol=1e-3, atol=1e-5 * np.abs(leaf).max(), err_msg=name)
+
+
+@pytest.mark.parametrize(("resample", "has"), [("conv", "conv"), ("residual", "conv_in"), ("pool", None)])
+def test_levels_are_joined(resample, has):
+    net, args = UNet(channels=1, resample=resample, **TINY), inputs((2, 8, 8, 1))
+    out, params = jax.eval_shape(net.init_with_output, jax.random.key(0), *args)
+    assert out.shape == (2, 8, 8, 1)
+    joints = {name.split("/")[2] for name in named_leaves(params) if "resample" in name and name.endswith("kernel")}
+    assert (has in joints) if has else not joints
 
 
 def test_added_time_has_half_the_modulation():
@@ -225,7 +263,7 @@ def test_class_reaches_the_output_and_no_class_is_the_last():
     net = UNet(channels=1, n_classes=3, **TINY)
     x, t = inputs((4, 8, 8, 1))
     x, t = jnp.broadcast_to(x[:1], x.shape), jnp.full_like(t, 10)
-    params, apply = awake(net, x, t), jax.jit(net.apply)
+    params, apply = awake(net, x, t), jit(net.apply)
     y = np.asarray(apply(params, x, t, jnp.arange(4)))
     assert min(np.abs(y[i] - y[j]).max() for i in range(4) for j in range(i)) > 1e-3
     np.testing.assert_allclose(apply(params, x, t), np.broadcast_to(y[3:], y.shape), rtol=ROUNDING, atol=ROUNDING)
@@ -235,7 +273,7 @@ def test_volumes_with_an_axis_of_full_resolution():
     net = UNet(channels=1, keep_axes=(2,), **{**TINY, "mults": (1, 2, 2), "attention": (8,)})
     x, t = inputs((1, 8, 8, 5, 1))
     params = awake(net, x, t)
-    assert jax.jit(net.apply)(params, x, t).shape == x.shape
+    assert jit(net.apply)(params, x, t).shape == x.shape
     sides = {"1": (4, 4, 5), "2": (2, 2, 5)}
     shapes = jax.eval_shape(
         lambda p: net.apply(p, x, t, capture_intermediates=True, mutable=["intermediates"])[1], params
@@ -271,7 +309,7 @@ def test_half_precision_computes_in_it_and_keeps_float32():
     x, t = inputs((2, 8, 8, 1))
     params, half = awake(net, x, t), net.clone(dtype="bfloat16")
     assert {leaf.dtype for leaf in jax.tree.leaves(awake(half, x, t))} == {jnp.dtype("float32")}
-    y, y16 = jax.jit(net.apply)(params, x, t), jax.jit(half.apply)(params, x, t)
+    y, y16 = jit(net.apply)(params, x, t), jit(half.apply)(params, x, t)
     assert y16.dtype == jnp.float32
     error = np.abs(y - y16).max() / np.abs(y).max()
     assert 1e-5 < error < 0.1  # bfloat16 has 8 bits
