@@ -119,7 +119,7 @@ def _given() -> "dict[Role, Input]":
 
     given = {"train": _TRAIN, "heldout": _HELDOUT, "synthetic": _SYNTHETIC}
     return {
-        role: Input(inputs.place(flag), _SPLITS[role].value) for role, flag in given.items() if flag.value is not None
+        role: Input(boot.place(flag), _SPLITS[role].value) for role, flag in given.items() if flag.value is not None
     }
 
 

@@ -10,8 +10,10 @@ import errno
 import logging
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from absl import app, flags
 
@@ -41,6 +43,8 @@ _DISK_OR_PLACE = (  # what the machine, or the place that the user chose, is to 
 
 def run(main: Callable[[], int | None]) -> None:
     """Parse the flags, run `main` and exit with its status."""
+    if CONVOLUTION_FLAG.split("=")[0] not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {CONVOLUTION_FLAG}".strip()
     logging.getLogger("jax").setLevel(logging.WARNING)  # which backends are not there is no news
     app.run(lambda argv: sys.exit(_guarded(main)), flags_parser=_parse)
 
@@ -48,6 +52,18 @@ def run(main: Callable[[], int | None]) -> None:
 def say(text: str) -> None:
     """Tell the person at the terminal something; results go to files, this goes to standard error."""
     print(text, file=sys.stderr, flush=True)
+
+
+def place(flag: flags.FlagHolder[str | None]) -> Path:
+    """Return the path that a flag names, `~` meaning the user's home (the shell does not look behind `--out=`)."""
+    if not flag.value:
+        raise UserError(f"--{flag.name} is empty; give a path.")
+    return Path(flag.value).expanduser()
+
+
+def place_if_given(flag: flags.FlagHolder[str | None]) -> Path | None:
+    """Return the path that a flag names, None where it was not given."""
+    return None if flag.value is None else place(flag)
 
 
 def workers() -> int:
@@ -65,6 +81,71 @@ def use_compilation_cache(folder: os.PathLike[str] | str) -> None:
         return  # XLA takes no path that is not UTF-8
     jax.config.update("jax_compilation_cache_dir", os.fspath(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def join_processes(coordinator: str | None, n_processes: int | None, process_id: int | None) -> None:
+    """Start JAX's distributed runtime if this process is one of several; before anything asks for a device.
+
+    Args:
+      coordinator: host:port of process 0; None: this process is alone.
+      n_processes: how many there are.
+      process_id: which one this is, from 0 on.
+
+    Raises:
+      UserError: the others cannot be reached.
+    """
+    if coordinator is None:
+        return
+    import jax
+
+    jax.config.update("jax_enable_preemption_service", True)
+    try:
+        jax.distributed.initialize(coordinator, n_processes, process_id)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"process {process_id} of {n_processes} did not find the others at --coordinator={coordinator} "
+            f"({str(error).splitlines()[0]}); give all of them the same address, of process 0."
+        ) from None
+
+
+class StopRequests:
+    """Say, after a step, whether the machine or the user wants us to stop: once for all processes, after the same step.
+
+    SIGTERM, which schedulers send before they take a machine away, or Ctrl-C. A second Ctrl-C interrupts at once.
+    """
+
+    def __init__(self):
+        import jax
+
+        self.was_interrupted = False
+        self._asked = False
+        self._is_alone = jax.process_count() == 1
+        signal.signal(signal.SIGINT, self._note)
+        if self._is_alone:  # else JAX itself hears SIGTERM
+            signal.signal(signal.SIGTERM, self._note)
+
+    def __call__(self, step: int) -> bool:
+        """Return whether to stop after this step."""
+        if self._is_alone:
+            return self._asked
+        from jax.experimental import multihost_utils
+
+        return bool(multihost_utils.reached_preemption_sync_point(step))
+
+    def _note(self, number: int, frame: object) -> None:
+        if self.was_interrupted and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.was_interrupted |= number == signal.SIGINT
+        self._asked = True
+
+
+def steps_bar(what: str, unit: str) -> Callable[[int, int], object]:
+    """Return what makes a progress bar from the first and the last count of something."""
+    from tqdm import tqdm
+
+    return lambda first, last: tqdm(
+        total=last, initial=first, desc=what, unit=f" {unit}", unit_scale=False, disable=None, dynamic_ncols=True
+    )
 
 
 def keep_freed_memory() -> None:
@@ -126,6 +207,10 @@ def _parse(argv: Sequence[str]) -> list[str]:
         rest = flags.FLAGS(list(argv))
     except flags.Error as error:
         say(f"error: {' '.join(str(error).split()).rstrip('.')}; see --help.")
+        sys.exit(USER_ERROR)
+    except AttributeError as error:  # how ml_collections says that a config has no such key
+        told = " ".join(str(error).replace("\\n", " ").replace('"', "").split()).strip("'")
+        say(f"error: --config has no key {told}; its file lists them.")
         sys.exit(USER_ERROR)
     except SystemExit:  # help was asked for and printed, which is no failure
         sys.exit(0)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
+from launch import boot
 from memjax.data.formats import FORMATS
 from memjax.data.preparation import Preparation
 from memjax.data.readers.base import PLANES, ReadOptions
@@ -59,13 +60,6 @@ _SKIP_BAD = flags.DEFINE_bool(
 )
 
 
-def place(flag: flags.FlagHolder[str | None]) -> Path:
-    """Return the path that a flag names, `~` meaning the user's home (the shell does not look behind `--out=`)."""
-    if not flag.value:
-        raise UserError(f"--{flag.name} is empty; give a path.")
-    return Path(flag.value).expanduser()
-
-
 def check_output(flag: flags.FlagHolder[str | None], inputs: Mapping[str, Path]) -> Path:
     """Return the path of the folder to write that a flag names, if one can be made there without harm.
 
@@ -73,7 +67,7 @@ def check_output(flag: flags.FlagHolder[str | None], inputs: Mapping[str, Path])
       flag: an output's.
       inputs: by flag name; what is written inside one of these would be read as an image the next time.
     """
-    out = place(flag)
+    out = boot.place(flag)
     above = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not above.is_dir():
         raise UserError(f"--{flag.name}={out}: {above} is a file, not a folder; choose another place.")

@@ -36,8 +36,8 @@ def main() -> None:
     """Prepare one store."""
     from memjax.data.prepare import build, inspect
 
-    given = inputs.place(_INPUT)
-    if (out := inputs.place(_OUT)).exists():
+    given = boot.place(_INPUT)
+    if (out := boot.place(_OUT)).exists():
         raise UserError(f"--out={out} exists already; remove it or choose another folder.")
     inputs.check_output(_OUT, {"input": given})
     how = dataclasses.replace(
