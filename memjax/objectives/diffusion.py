@@ -232,15 +232,12 @@ def _log_chance(
     `precision` is one over its standard deviation. Exact in both tails: on the upper side everything is mirrored, as
     differences of cumulative probabilities near 1 are lost, and so is the gradient where they are clipped instead.
     """
-    low = (x0 - mean - _HALF_LEVEL) * precision
-    high = (x0 - mean + _HALF_LEVEL) * precision
+    low = jnp.where(x0 < -1 + _HALF_LEVEL, -jnp.inf, (x0 - mean - _HALF_LEVEL) * precision)
+    high = jnp.where(x0 > 1 - _HALF_LEVEL, jnp.inf, (x0 - mean + _HALF_LEVEL) * precision)
     is_upper = low + high > 0
     low, high = jnp.where(is_upper, -high, low), jnp.where(is_upper, -low, high)
     log_low, log_high = jax.scipy.special.log_ndtr(low), jax.scipy.special.log_ndtr(high)
-    within = log_high + jnp.log(-jnp.expm1(log_low - log_high))
-    below = jax.scipy.special.log_ndtr((x0 - mean + _HALF_LEVEL) * precision)
-    above = jax.scipy.special.log_ndtr((mean - x0 + _HALF_LEVEL) * precision)
-    return jnp.where(x0 < -1 + _HALF_LEVEL, below, jnp.where(x0 > 1 - _HALF_LEVEL, above, within))
+    return log_high + jnp.log(-jnp.expm1(log_low - log_high))
 
 
 def _at(table: np.ndarray, t: Int[Array, "b"], like: Float[Array, "b *space c"]) -> Float[Array, "b *_"]:

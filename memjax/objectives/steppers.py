@@ -12,8 +12,10 @@ the last), x0 and eps as the network's answer implies them, and z fresh noise, a
 In (2) eps = (xt - a x0) / s, so that image and noise stay consistent where x0 is clipped. The posterior's variance is
 (s'/s)^2 beta, so (2) with eta = 1 is (1); with eta = 0 it follows the probability flow, to first order. In (4), which
 follows it to second order, h = log(a'/s') - log(a/s) is the step in half the log SNR, "before" means one rung up, and
-a' (1 - e^-h) = a' - s' a / s. With D = x0 it is (2) with eta = 0: that is done on the first rung, which has none
-before, and on the last, where h is infinite.
+a' (1 - e^-h) = a' - s' a / s. With D = x0 it is (2) with eta = 0. That is done on the first rung, which has none
+before; on the last, where h is infinite; and on the one above it: steps that are even in t end in one that is long in
+h, where looking ahead shoots past. (Of five close points in one dimension, 10 and 20 linear steps missed the flow by
+0.33 and 0.14 with it, by 0.10 and 0.06 without, and ddim by 0.13 and 0.07.)
 
 So a method is no more than the weights of xt, x0, x0 before and z. They are taken in float64 and rounded last.
 """
@@ -101,13 +103,11 @@ def ddim(ladder: Ladder, eta: float = 0.0) -> Weights:
 
 def dpm(ladder: Ladder, eta: float = 0.0) -> Weights:
     """Return the weights of eq. 4; eta has no part in it."""
-    n, zero = len(ladder.t), np.zeros_like(ladder.alpha_bar)
+    zero, ahead = np.zeros_like(ladder.alpha_bar), np.zeros_like(ladder.alpha_bar)
     xt = np.sqrt(1 - ladder.alpha_bar_below) / ladder.noise
     both = np.sqrt(ladder.alpha_bar_below) - xt * ladder.signal
-    ahead = np.zeros(n)  # how far D looks ahead of x0: h / (2 h before)
-    if n > 2:
-        h = np.diff(np.log(ladder.snr)) / -2  # h[i]: from rung i + 1 to rung i
-        ahead[1:-1] = h[:-1] / (2 * h[1:])
+    h = np.diff(np.log(ladder.snr)) / -2  # h[i]: from rung i + 1 to rung i
+    ahead[2:-1] = h[1:-1] / (2 * h[2:])
     return Weights(xt, both * (1 + ahead), -both * ahead, zero, zero)
 
 
@@ -161,5 +161,5 @@ def sample(
         jnp.asarray(ladder.t[::-1], jnp.int32),
         Weights(*(jnp.asarray(values[::-1], jnp.float32) for values in weights)),
     )
-    (x0, _), _ = jax.lax.scan(step, (xT, jnp.zeros_like(xT)), rungs)
+    (x0, _), _ = jax.lax.scan(step, (xT, jnp.zeros_like(xT)), rungs)  # below the last rung, xt is x0
     return x0
