@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs.unet_sizes import PRESETS
 from memjax.errors import UserError
 from memjax.mesh import batch_sharding, replicated, train_mesh
 from memjax.models.unet import UNet
@@ -29,12 +28,6 @@ def awake(net, *args):
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(net.init, jax.random.key(0), *args)
     return jax.tree.map(lambda leaf: jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype), shapes)
-
-
-def parameters_of(channels, space, **model):
-    net = UNet(channels=channels, **model)
-    x = jax.ShapeDtypeStruct((1, *space, channels), jnp.float32)
-    return count(jax.eval_shape(net.init, jax.random.key(0), x, jax.ShapeDtypeStruct((1,), jnp.int32)))
 
 
 @pytest.fixture(scope="module")
@@ -72,71 +65,6 @@ def test_equals_monai(shape):
     x, t = inputs(shape)
     y = np.asarray(jit(net.apply)(awake(net, x, t), x, t)).ravel()
     np.testing.assert_allclose(y[:: y.size // 8], MONAI[shape], atol=5e-6)
-
-
-# Of one channel; below, the four with exact counts elsewhere.
-COUNTS = {
-    "1m": ((64, 64), 943_341),
-    "4m": ((64, 64), 3_753_881),
-    "16m": ((64, 64), 14_976_561),
-    "64m": ((64, 64), 59_828_321),
-    "250m": ((64, 64), 239_157_441),
-    "ddpm": ((32, 32), 35_741_697),
-    "improved": ((64, 64), 92_021_121),
-    "improved-lsun256": ((256, 256), 113_668_609),
-    "guided-256": ((256, 256), 552_797_953),
-    "lucidrains": ((64, 64), 43_859_201),
-    "monai": ((16, 16), 44_404_609),  # counted in MONAI 1.6.1: DiffusionModelUNet of these sizes
-    "monai-3d": ((32, 32, 24), 2_970_593),
-}
-
-
-def test_every_preset_builds_and_its_size_is_known():
-    assert {name: parameters_of(1, COUNTS[name][0], **model) for name, model in PRESETS.items()} == {
-        name: number for name, (_, number) in COUNTS.items()
-    }
-
-
-def test_sizes_that_others_count():
-    # DDPM's network for CIFAR-10, and MONAI's DiffusionModelUNet of these sizes: both counted in MONAI 1.6.1.
-    assert parameters_of(3, (32, 32), **PRESETS["ddpm"]) == 35_746_307
-    assert parameters_of(3, (32, 32, 24), **PRESETS["monai-3d"]) == 2_974_051
-    # By hand, for what MONAI has not: scale and shift, and resampling inside residual blocks.
-    assert parameters_of(3, (256, 256), learned_variance=True, **PRESETS["guided-256"]) == by_hand(
-        3, 6, 256, (1, 1, 2, 2, 4, 4), 2, attending=(3, 4, 5)
-    )
-
-
-def by_hand(channels, out, width, mults, blocks, attending):
-    """Return the parameters of guided diffusion's network, term by term from the papers."""
-
-    def conv(c, d, taps=9):
-        return taps * c * d + d
-
-    def block(c, d):
-        return 2 * c + conv(c, d) + (4 * width + 1) * 2 * d + 2 * d + conv(d, d) + (conv(c, d, 1) if c != d else 0)
-
-    def attention(c):
-        return 2 * c + conv(c, 3 * c, 1) + conv(c, c, 1)
-
-    total = (width + 1) * 4 * width + (4 * width + 1) * 4 * width + conv(channels, width)
-    c, skips = width, [width]
-    for level, mult in enumerate(mults):
-        for _ in range(blocks):
-            total += block(c, mult * width) + (attention(mult * width) if level in attending else 0)
-            c = mult * width
-            skips.append(c)
-        if level < len(mults) - 1:
-            total += block(c, c)
-            skips.append(c)
-    total += 2 * block(c, c) + attention(c)
-    for level in range(len(mults) - 1, -1, -1):
-        for _ in range(blocks + 1):
-            total += block(c + skips.pop(), mults[level] * width)
-            c = mults[level] * width
-            total += attention(c) if level in attending else 0
-        total += block(c, c) if level else 0
-    return total + 2 * c + conv(c, out)
 
 
 def test_starts_at_zero():
@@ -245,6 +173,16 @@ def test_levels_are_joined(resample, has):
     assert out.shape == (2, 8, 8, 1)
     joints = {name.split("/")[2] for name in named_leaves(params) if "resample" in name and name.endswith("kernel")}
     assert (has in joints) if has else not joints
+
+
+def test_remat_keeps_a_fraction():
+    net, (x, t) = UNet(channels=1, **TINY), inputs((8, 32, 32, 1))
+    params = jax.eval_shape(net.init, jax.random.key(0), x, t)
+
+    def kept(net):  # numbers that wait for the backward pass
+        return count(jax.eval_shape(lambda params: jax.vjp(lambda p: net.apply(p, x, t), params)[1], params))
+
+    assert kept(net.clone(remat=True)) < kept(net) / 4
 
 
 def test_added_time_has_half_the_modulation():

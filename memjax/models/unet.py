@@ -41,7 +41,7 @@ class UNet(nn.Module):
     learned_variance: bool = False
     n_classes: int | None = None
     dropout: float = 0.0
-    remat: bool = False  # compute the blocks again in the backward pass instead of keeping what is inside them
+    remat: bool = False  # compute the blocks again in the backward pass; XLA undoes it on CPUs, which keep everything
     dtype: str = "float32"  # of the computation; parameters, statistics, softmax and the result are float32
 
     @nn.compact
