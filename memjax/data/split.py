@@ -5,8 +5,11 @@ of all subjects, so that a larger training set contains every smaller one; held-
 every size.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import numpy as np
+
+from memjax.data.manifest import Item
 from memjax.digest import settings_digest
 from memjax.errors import UserError
 
@@ -59,3 +62,16 @@ def first_and_last(patients: Iterable[str], count: int, heldout: float, seed: in
             f"but there are {len(everyone)}."
         )
     return first, last
+
+
+def training_ids(items: Sequence[Item]) -> np.ndarray:
+    """Return the ids of the images to train on: those of the split `train`, and those of none; int64, ascending."""
+    return np.array([item.id for item in items if item.split in ("", "train")], np.int64)
+
+
+def heldout_ids(items: Sequence[Item]) -> np.ndarray:
+    """Return the ids of the images held out: of the first split that has any, of `heldout`, `val`, `test`."""
+    for split in ("heldout", "val", "test"):
+        if found := [item.id for item in items if item.split == split]:
+            return np.array(found, np.int64)
+    return np.array([], np.int64)

@@ -1,0 +1,162 @@
+"""The diffusion model in training (Ho et al. 2020, Nichol & Dhariwal 2021): one step, its evaluation, its previews."""
+
+import functools
+from collections.abc import Iterable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int, Key
+
+from memjax.keys import key_at, key_for, keys_of
+from memjax.mesh import batch_sharding, replicated
+from memjax.models.denoiser import Denoiser
+from memjax.objectives.steppers import Sampler
+from memjax.train.ema import Ema
+from memjax.train.optim import Optimizer
+from memjax.train.state import State, first_state
+from memjax.train.update import Batch, Metrics, mean_gradient, updated
+from memjax.trees import Tree
+
+_LEVELS = 10  # noise levels of the held-out loss: the middles of ten equal parts of the timesteps
+_PREVIEWED = 16  # seed ids 0 to 15, the same at every step
+_DRAWN_AT_ONCE = 16  # images a device
+
+
+class Ddpm:
+    """Fit a denoiser. Times and noise of step k follow from (seed, k); the loss of an image is the diffusion's.
+
+    Args:
+      denoiser: the model.
+      optimizer: what follows the gradient.
+      ema: how the parameters that samples are drawn from are averaged.
+      sampler: how previews are drawn.
+      batch_size: images a step, over all devices.
+      seed: of times, noise, dropout and dropped labels.
+      mesh: where it lives; previews are split over its devices.
+      microbatches: parts that the gradient is summed over, to save memory.
+      drop_label: share of the labels that are hidden, so that guidance has an unlabelled model.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        *,
+        optimizer: Optimizer,
+        ema: Ema,
+        sampler: Sampler,
+        batch_size: int,
+        seed: int,
+        mesh: Mesh,
+        microbatches: int = 1,
+        drop_label: float = 0.1,
+    ):
+        self.denoiser = denoiser
+        self.batch_size = batch_size
+        self._optimizer = optimizer
+        self._ema = ema
+        self._sampler = sampler
+        self._microbatches = microbatches
+        self._drop_label = drop_label
+        self._seed = seed
+        self._mesh = mesh
+        self._has_dropout = denoiser.network.dropout > 0
+
+    def init(self, key: Key[Array, ""]) -> State:
+        """Return the state before the first step."""
+        return first_state(self.denoiser.init(key), self._optimizer.transform)
+
+    def step(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        """Return the state one step later, and scalars to tell."""
+        key = {name: key_at(key_for(self._seed, name), state.step) for name in ("time", "noise", "dropout", "label")}
+        x0 = batch["image"]
+        whole = {
+            "x0": x0,
+            "eps": jax.random.normal(key["noise"], x0.shape, x0.dtype),
+            "t": self.denoiser.diffusion.uniform_times(key["time"], len(x0)),
+        }
+        if self.denoiser.n_classes is not None:
+            is_hidden = jax.random.bernoulli(key["label"], self._drop_label, batch["label"].shape)
+            whole["label"] = jnp.where(is_hidden, self.denoiser.n_classes, batch["label"])
+
+        def losses(params: Tree, part: Batch, number: Int[Array, ""]) -> Float[Array, "b"]:
+            dropout_key = key_at(key["dropout"], number) if self._has_dropout else None
+            return self.denoiser.losses(
+                params, part["x0"], part["eps"], part["t"], part.get("label"), dropout_key=dropout_key
+            )
+
+        loss, gradient = mean_gradient(losses, state.params, whole, self._microbatches)
+        state, metrics = updated(state, gradient, self._optimizer, self._ema, self.batch_size)
+        return state, {"loss": loss, **metrics}
+
+    def evaluate(self, state: State, batches: Mapping[str, Iterable[Batch]]) -> dict[str, float]:
+        """Return each set's loss under the averaged parameters, at ten noise levels and their mean.
+
+        An image meets the same noise at every step of the run, so that what changes is the model.
+        """
+        told = {}
+        for name, several in batches.items():
+            sums, count = np.zeros(_LEVELS), 0.0
+            for batch in several:
+                losses, n = jax.device_get(self._level_losses(state.ema, dict(batch)))
+                sums, count = sums + losses, count + float(n)
+            if count:
+                levels = sums / count
+                times = _times(self.denoiser.diffusion.steps)
+                told |= {f"{name}/loss_t{t:04d}": float(loss) for t, loss in zip(times, levels, strict=True)}
+                told[f"{name}/loss"] = float(levels.mean())
+        return told
+
+    @functools.cached_property
+    def _level_losses(self) -> "jax.stages.Wrapped":
+        """Compiled once: (params, batch) -> losses by level summed over the batch, and how many images those were."""
+
+        def summed(params: Tree, batch: Batch) -> tuple[Float[Array, "levels"], Float[Array, ""]]:
+            x0, mask = batch["image"], batch["mask"].astype(jnp.float32)
+            keys = keys_of(key_for(self._seed, "held_out"), batch["id"])
+            label = None if self.denoiser.n_classes is None else jnp.full(len(x0), self.denoiser.n_classes, jnp.int32)
+
+            def at_level(t: Int[Array, ""]) -> Float[Array, ""]:
+                eps = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, t), x0.shape[1:]))(keys)
+                found = self.denoiser.losses(params, x0, eps, jnp.full(len(x0), t, jnp.int32), label)
+                return jnp.sum(found * mask)
+
+            return jax.lax.map(at_level, jnp.asarray(_times(self.denoiser.diffusion.steps), jnp.int32)), mask.sum()
+
+        return jax.jit(summed, out_shardings=replicated(self._mesh))
+
+    def preview(self, state: State) -> dict[str, np.ndarray]:
+        """Return the images of the first seed ids."""
+        return {"samples": self.draw(state, np.arange(_PREVIEWED))}
+
+    def draw(self, state: State, seed_ids: np.ndarray) -> np.ndarray:
+        """Return images of the averaged parameters, float32 [n, *space, c] in [-1, 1], in batches of sixteen a device.
+
+        Labels, where there are any, take turns by seed id.
+        """
+        size = _DRAWN_AT_ONCE * self._mesh.size
+        parts = []
+        for start in range(0, len(seed_ids), size):
+            part = np.resize(seed_ids[start : start + size], size)  # the last one filled up: one compilation
+            ids = jax.make_array_from_callback(
+                part.shape, batch_sharding(self._mesh), lambda rows, part=part: part.astype(np.int32)[rows]
+            )
+            parts.append(jax.device_get(self._drawn(state.ema, ids)))
+        return np.concatenate(parts)[: len(seed_ids)]
+
+    @functools.cached_property
+    def _drawn(self) -> "jax.stages.Wrapped":
+        def drawn(params: Tree, ids: Int[Array, "b"]) -> Float[Array, "b *space c"]:
+            label = None if self.denoiser.n_classes is None else ids % self.denoiser.n_classes
+            return self.denoiser.draw(params, ids, self._sampler, label)
+
+        return jax.jit(drawn, out_shardings=replicated(self._mesh))
+
+    def weights(self, state: State) -> Tree:
+        """Return the averaged parameters."""
+        return state.ema
+
+
+def _times(steps: int) -> list[int]:
+    return [int((level + 0.5) * steps / _LEVELS) for level in range(_LEVELS)]

@@ -1,0 +1,43 @@
+"""From a config to the task it names."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jax.sharding import Mesh
+
+from memjax.build import build
+from memjax.errors import UserError
+from memjax.models.denoiser import denoiser
+from memjax.objectives.steppers import Sampler
+from memjax.train.ddpm import Ddpm
+from memjax.train.ema import Ema
+from memjax.train.optim import make_optimizer
+from memjax.train.task import Task
+
+
+def make_task(config: Mapping[str, Any], *, shape: tuple[int, ...], n_classes: int | None, mesh: Mesh) -> Task:
+    """Return the task that `config["task"]` names, for images of this shape [*space, channels].
+
+    Raises:
+      UserError: there is no such task, or a block of the config does not fit its constructor.
+    """
+    if config["task"] not in _TASKS:
+        raise UserError(f"there is no task {config['task']!r}; config.task must be one of {', '.join(_TASKS)}.")
+    return _TASKS[config["task"]](config, shape, n_classes, mesh)
+
+
+def _ddpm(config: Mapping[str, Any], shape: tuple[int, ...], n_classes: int | None, mesh: Mesh) -> Task:
+    return Ddpm(
+        denoiser(shape, model=config["model"], diffusion=config["diffusion"], n_classes=n_classes),
+        optimizer=build(make_optimizer, config["optim"], "optim"),
+        ema=build(Ema, config["ema"], "ema"),
+        sampler=build(Sampler, config["sampler"], "sampler"),
+        batch_size=config["batch_size"],
+        microbatches=config["microbatches"],
+        drop_label=config["drop_label"],
+        seed=config["seed"],
+        mesh=mesh,
+    )
+
+
+_TASKS = {"ddpm": _ddpm}
