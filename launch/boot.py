@@ -206,11 +206,16 @@ def _parse(argv: Sequence[str]) -> list[str]:
     try:
         rest = flags.FLAGS(list(argv))
     except flags.Error as error:
-        say(f"error: {' '.join(str(error).split()).rstrip('.')}; see --help.")
+        told = " ".join(str(error).split()).rstrip(".")
+        what, _, where = told.partition(": Error whilst parsing config file: Traceback")
+        said = f"{what}: {where.rsplit('Error: ', 1)[-1]}" if where else told  # a config's own words, without its lines
+        say(f"error: {said}; see --help.")
         sys.exit(USER_ERROR)
     except AttributeError as error:  # how ml_collections says that a config has no such key
-        told = " ".join(str(error).replace("\\n", " ").replace('"', "").split()).strip("'")
-        say(f"error: --config has no key {told}; its file lists them.")
+        say(f"error: the config has no key {_one_line(error)}")
+        sys.exit(USER_ERROR)
+    except OSError:  # how it says that it cannot read the file
+        say("error: --config names no file that can be read; give the path of one in configs/.")
         sys.exit(USER_ERROR)
     except SystemExit:  # help was asked for and printed, which is no failure
         sys.exit(0)
@@ -218,3 +223,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
         say(f"error: {rest[1]!r} is not a flag; write --flag=value. See --help.")
         sys.exit(USER_ERROR)
     return rest
+
+
+def _one_line(error: Exception) -> str:
+    """Return an error's words without line breaks, quotes and what JSON made of both."""
+    return " ".join(str(error).replace("\\n", ". ").replace("\\'", "").replace('"', "").split()).strip("' ")

@@ -43,6 +43,7 @@ class Checkpoints:
         self._folder = folder.absolute()
         self._protected = _Protected(self._read_kept())
         self._damaged: list[int] = []  # newer than what was restored
+        logging.getLogger("absl").addFilter(_is_news)
         registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
         # The order matters: items are finished in turn, and digests are of what is finished.
         for item, handler, asked in (
@@ -52,7 +53,6 @@ class Checkpoints:
         ):
             for args in asked:
                 registry.add(item, args, handler)
-        logging.getLogger("absl").addFilter(_is_news)
         self._manager = ocp.CheckpointManager(
             self._folder,
             handler_registry=registry,

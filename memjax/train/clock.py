@@ -31,7 +31,10 @@ class Clock:
             yield
         finally:
             self._waited_s += time.perf_counter() - start
-            self._steps += 1
+
+    def step(self) -> None:
+        """Count a step."""
+        self._steps += 1
 
     def lap(self, batch_size: int) -> dict[str, float]:
         """Return images per second, seconds a step and the share of waiting since the last lap, and begin a new one."""

@@ -39,6 +39,7 @@ class Record:
         if self._steps:
             jax.block_until_ready(self._steps[-1])
         self._steps.append(scalars)
+        self.clock.step()
         if self._bar is not None:
             self._bar.update(1)
 

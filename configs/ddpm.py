@@ -1,0 +1,75 @@
+"""Pixel-space diffusion models on the datasets of Akbar, Wang & Eklund (arXiv 2305.07644).
+
+    python -m launch.train --config=configs/ddpm.py:brats   --data=stores/brats20  --workdir=runs/ddpm_brats20
+    python -m launch.train --config=configs/ddpm.py:cxr5216 --data=stores/cxr      --workdir=runs/ddpm_cxr5216
+    python -m launch.train --config=configs/ddpm.py:cxr1300 --data=stores/cxr1300  --workdir=runs/ddpm_cxr1300
+
+Which diffusion model the paper trained is not known (`improved-diffusion`'s kind is likely); these are our choice: the
+improved-diffusion network for 256 x 256, about 110 M parameters, 1000 linear steps, noise predicted by L2, no
+augmentation. Meant for 8 GPUs of 80 GB (batch 64 in bfloat16); not trained here: this machine has none.
+
+Words after the colon, separated by commas: a dataset; if wished a size of the ladder in `unet_sizes.py` (`1m`, `4m`,
+`16m`, `64m`, `250m`: memorization against model size) or another network there; and `smoke`, which draws phantoms,
+trains four steps of a toy in seconds, and needs no --data. `--config.KEY=VALUE` changes any value below.
+"""
+
+from ml_collections import config_dict
+
+from configs.unet_sizes import PRESETS
+
+# What differs between the paper's datasets; sizes and channels come from the store.
+_DATASETS = {
+    "brats": {"steps": 400_000, "phantoms": "brain_slices"},
+    "cxr5216": {"steps": 200_000, "phantoms": "chest"},
+    "cxr1300": {"steps": 200_000, "phantoms": "chest"},
+}
+
+
+def get_config(words: str = "cxr5216") -> config_dict.ConfigDict:
+    """Return the config that these words, separated by commas, describe."""
+    dataset, size, smoke = "cxr5216", "improved-lsun256", False
+    for word in words.split(","):
+        if word in _DATASETS:
+            dataset = word
+        elif word in PRESETS:
+            size = word
+        elif word == "smoke":
+            smoke = True
+        else:
+            raise ValueError(f"{word!r} is none of {', '.join([*_DATASETS, *PRESETS, 'smoke'])}")
+
+    c = config_dict.ConfigDict()
+    c.task = "ddpm"
+    c.seed = 0
+    c.steps = _DATASETS[dataset]["steps"]
+    c.batch_size = 64
+    c.microbatches = 1  # parts that a batch's gradient is summed over
+    c.fsdp = 1  # devices that share one copy of parameters and optimizer
+    c.with_labels = False  # condition on the store's labels
+    c.drop_label = 0.1
+    c.model = {**PRESETS[size], "dropout": 0.0, "remat": False, "dtype": "bfloat16"}
+    c.diffusion = {"steps": 1000, "schedule": "linear", "target": "eps", "loss": "l2"}
+    c.optim = {"lr": 1e-4, "warmup": 1000, "clip": 1.0}
+    c.ema = {"decay": 0.9999, "every": 1, "copy_until": 0}
+    c.augment = {"enabled": False, "flip_axes": (), "rotate_degrees": 0.0, "intensity": 0.0}
+    c.sampler = {"method": "ancestral", "steps": 250}
+    c.every = {"log": 100, "save": 5000, "evaluate": 5000, "preview": 5000, "monitor": 0}
+    c.monitor = {"seeds": 128, "symmetry": "none", "percentile": 95.0, "p_value": 0.001}
+    c.phantoms = {}  # what to draw where there is no --data
+    return shrink(c, _DATASETS[dataset]["phantoms"]) if smoke else c
+
+
+def shrink(c: config_dict.ConfigDict, phantoms: str) -> config_dict.ConfigDict:
+    """Return the config as a toy: every part runs, on phantoms, in seconds."""
+    c.steps, c.batch_size = 4, 8
+    c.model.width, c.model.mults, c.model.blocks = 8, (1,), 1  # a minute of compiling less than with two levels
+    c.model.attention, c.model.heads, c.model.head_channels, c.model.groups = (), 1, None, 4
+    c.model.dtype = "float32"
+    c.diffusion.steps = 10
+    c.sampler.steps = 2
+    c.every = {"log": 1, "save": 2, "evaluate": 4, "preview": 4, "monitor": 2}
+    c.monitor.seeds = 8
+    size = (16, 16, 32) if phantoms == "brain_slices" else (16, 16)
+    n_train = 2 if phantoms == "brain_slices" else 12  # a volume gives several slices
+    c.phantoms = {"kind": phantoms, "size": size, "n_train": n_train, "n_heldout": n_train, "seed": 0}
+    return c

@@ -1,0 +1,87 @@
+"""From a trained run to an image store of samples: what `launch.sample`, the demo and studies share."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launch import boot
+from memjax.errors import UserError
+
+if TYPE_CHECKING:
+    from memjax.data.store import Store
+
+
+def sample(
+    run: Path,
+    seed_ids: Sequence[int],
+    out: Path,
+    *,
+    step: int | None = None,
+    changes: Mapping[str, Any] | None = None,
+    batch_size: int = 64,
+    n_devices: int | None = None,
+) -> "Store":
+    """Draw the images of seed ids from a run's averaged weights.
+
+    Args:
+      run: the folder that `launch.train` wrote.
+      seed_ids: distinct, 0 or more.
+      out: the store to write.
+      step: of the weights; None: the newest.
+      changes: settings of the sampler that differ from the run's.
+      batch_size: images at a time over all devices; rounded up to a multiple of their number.
+      n_devices: None: all of this process.
+
+    Raises:
+      UserError: there are no such weights, or they do not fit the run's config.
+    """
+    from memjax.artifacts.run import Run
+    from memjax.artifacts.weights import read_weights
+    from memjax.data.manifest import Manifest
+    from memjax.mesh import train_mesh
+    from memjax.sample.diffusion import make_draw
+    from memjax.sample.draw import draw_store
+
+    trained = Run.read(run)
+    leaves, about, digest = read_weights(trained.weights_dir, step=step)
+    config, data = about["config"], about["facts"]["data"]
+    mesh = train_mesh(1, n_devices)
+    shape, classes = tuple(data["shape"]), data["classes"]
+    draw, sampler = make_draw(
+        config, leaves, shape=shape, n_classes=len(classes) or None, changes=changes or {}, mesh=mesh
+    )
+    boot.say(f"drawing {len(seed_ids)} images with {json.dumps(sampler)} …")
+    with boot.steps_bar("sampling", "images")(0, len(seed_ids)) as bar:
+        return draw_store(
+            draw,
+            seed_ids,
+            out,
+            like=Manifest(
+                axes=tuple(data["axes"]),
+                channels=tuple(data["channels"]),
+                label_channels=tuple(data["label_channels"]),
+                spacing_mm=tuple(data["spacing_mm"]) if data["spacing_mm"] else None,
+                shape=shape,
+                dtype=data["dtype"],
+            ),
+            labels=classes,
+            label_share=data["class_share"],
+            settings={"weights": digest, "sampler": sampler, "trained_on": data["digest"]},
+            batch_size=-(-batch_size // mesh.size) * mesh.size,
+            progress=bar.update,
+        )
+
+
+def seed_range(text: str) -> range:
+    """Return the seed ids of `0:1000`, or of `1000`, which means the same.
+
+    Raises:
+      UserError: it is neither.
+    """
+    first, colon, last = text.partition(":")
+    if not colon:
+        first, last = "0", first
+    if not (first.isdecimal() and last.isdecimal() and int(first) < int(last) <= 2**31 - 1):
+        raise UserError(f"--seeds={text} must be FIRST:END, for example 0:1000 for a thousand images.")
+    return range(int(first), int(last))

@@ -1,0 +1,88 @@
+"""Train a model.
+
+    python -m launch.train --config=configs/NAME.py[:variant] --data=STORE --workdir=RUN [--config.KEY=VALUE ...]
+
+Without --data, configs that name phantoms draw them. The same command goes on where a run stopped. Several processes:
+the same command for each, with --coordinator=HOST:PORT --n_processes=N --process_id=I.
+Exit status: 0 trained, or stopped by SIGTERM after a save; 2 something is wrong with what was given; 130 interrupted.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from launch import boot, training
+from memjax.errors import UserError
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "What to train: configs/NAME.py[:variant].")
+_DATA = flags.DEFINE_string("data", None, "The image store to train on: its split `train`, if it has splits.")
+_HELDOUT = flags.DEFINE_string(
+    "heldout", None, "A store of patients not trained on; default: the split `heldout`, `val` or `test` of --data."
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.", required=True)
+_CACHE = flags.DEFINE_string("cache", None, "Where compiled programs are kept; default: RUN/compiled.")
+_STOP = flags.DEFINE_bool(
+    "stop_on_memorization", False, "End when the monitor sees more copies than chance explains; keep the state before."
+)
+_CHANGE = flags.DEFINE_bool("allow_config_change", False, "Go on with a run although its config is another.")
+_WORKERS = flags.DEFINE_integer("workers", 0, "Processes that load and augment images; 0: threads.", lower_bound=0)
+_DEVICES = flags.DEFINE_integer("devices", None, "How many devices to use; default: all.", lower_bound=1)
+_PROFILE = flags.DEFINE_list("profile", [], "Two steps between which the profiler runs, for example 20,30.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "Several processes: host:port of process 0.")
+_PROCESSES = flags.DEFINE_integer("n_processes", None, "Several processes: how many.", lower_bound=1)
+_PROCESS = flags.DEFINE_integer("process_id", None, "Several processes: which one this is.", lower_bound=0)
+
+
+def main() -> int:
+    """Train, or go on training."""
+    config, profile = _config(), _profile()
+    workdir, cache = boot.place(_WORKDIR), boot.place_if_given(_CACHE)
+    boot.keep_freed_memory()
+    boot.join_processes(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    boot.use_compilation_cache(cache or workdir / "compiled")
+    stop = boot.StopRequests()
+    outcome = training.train(
+        config,
+        workdir,
+        data=boot.place_if_given(_DATA),
+        heldout=boot.place_if_given(_HELDOUT),
+        stop_on_memorization=_STOP.value,
+        allow_config_change=_CHANGE.value,
+        workers=_WORKERS.value,
+        n_devices=_DEVICES.value,
+        profile=profile,
+        is_asked_to_stop=stop,
+    )
+    if outcome.is_copying:
+        boot.say(f"stopped after step {outcome.step}: the model copies; what was kept is from before")
+    if outcome.was_asked and stop.was_interrupted:
+        raise KeyboardInterrupt
+    return 0
+
+
+def _config() -> dict[str, Any]:
+    """Return the config as plain values, its overrides applied."""
+    flag = flags.FLAGS[_CONFIG.name]
+    if not flag.present:
+        raise UserError("--config is missing; give --config=configs/NAME.py, for example configs/ddpm.py:smoke.")
+    file = config_flags.get_config_filename(flag).partition(":")[0]
+    if not Path(file).is_file():
+        raise UserError(f"--config={file}: there is no such file; see configs/.")
+    return _CONFIG.value.to_dict()
+
+
+def _profile() -> tuple[int, int] | None:
+    if not _PROFILE.value:
+        return None
+    if len(_PROFILE.value) != 2 or not all(text.isdecimal() for text in _PROFILE.value):
+        raise UserError(f"--profile={','.join(_PROFILE.value)} must be two steps, for example 20,30.")
+    first, last = map(int, _PROFILE.value)
+    if first >= last:
+        raise UserError(f"--profile={first},{last}: the second step must come after the first.")
+    return first, last
+
+
+if __name__ == "__main__":
+    boot.run(main)

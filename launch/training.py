@@ -1,0 +1,231 @@
+"""From a config, a store and a run folder to a trained model: what `launch.train`, the demo and studies share."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launch import boot
+from memjax.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jax.sharding import Mesh
+
+    from memjax.data.pipeline import Pipeline
+    from memjax.data.store import Store
+    from memjax.train.loop import Data, Outcome
+
+_FREE = ("steps", "every", "monitor", "facts.version")  # what may differ when a run goes on
+_EVALUATED = 256  # images of each set that the loss by noise level is taken over, at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Sets:
+    """The images of a run: those trained on, and those of other people, if there are any."""
+
+    store: "Store"
+    ids: "np.ndarray"
+    heldout: "tuple[Store, np.ndarray] | None"
+
+
+def train(
+    config: Mapping[str, Any],
+    workdir: Path,
+    *,
+    data: Path | None,
+    heldout: Path | None = None,
+    stop_on_memorization: bool = False,
+    allow_config_change: bool = False,
+    workers: int = 0,
+    n_devices: int | None = None,
+    profile: tuple[int, int] | None = None,
+    is_asked_to_stop: Callable[[int], bool] = lambda step: False,
+) -> "Outcome":
+    """Train, or go on training, and write everything that belongs to the run.
+
+    Args:
+      config: as `configs/` makes them.
+      workdir: the run's folder.
+      data: an image store; None: draw the config's phantoms.
+      heldout: an image store of people not trained on; None: the split of `data` that is held out.
+      stop_on_memorization: end when the monitor sees copying.
+      allow_config_change: go on although the config differs from the run's.
+      workers: processes that load images; 0: threads.
+      n_devices: None: all.
+      profile: steps between which the profiler runs.
+      is_asked_to_stop: asked after every step; if so, the state is saved, and that was all.
+
+    Raises:
+      UserError: something that was given does not fit.
+    """
+    import jax
+
+    from launch.monitor import MemorizationMonitor
+    from memjax import __version__
+    from memjax.artifacts.checkpoint import Checkpoints
+    from memjax.artifacts.run import Run
+    from memjax.build import build
+    from memjax.data.exposures import exposures, write_exposures
+    from memjax.mesh import audit_mesh, check_batch, train_mesh
+    from memjax.train.loop import Every, fit
+    from memjax.train.tasks import make_task
+
+    sets = _sets(config, workdir, data, heldout)
+    mesh = train_mesh(config["fsdp"], n_devices)
+    check_batch(mesh, config["batch_size"], config["microbatches"])
+    pipeline = _pipeline(config, sets, workers)
+    classes = pipeline.classes if config["with_labels"] else ()
+    every = build(Every, config["every"], "every")
+    task = make_task(config, shape=sets.store.manifest.shape, n_classes=len(classes) or None, mesh=mesh)
+    monitor = None
+    if every.monitor:
+        monitor = build(
+            MemorizationMonitor,
+            config["monitor"],
+            "monitor",
+            draw=task.draw,
+            sets=sets,
+            mesh=audit_mesh(),
+            may_stop=stop_on_memorization,
+        )
+    facts = {"version": __version__, "data": _facts(sets, classes)}
+    writes = jax.process_index() == 0
+    with (
+        Run.open(
+            workdir,
+            config,
+            facts=facts,
+            allow_config_change=allow_config_change,
+            may_write=writes,
+            free=_FREE,
+        ) as run,
+        Checkpoints(run.checkpoints_dir) as checkpoints,
+    ):
+        outcome = fit(
+            task,
+            _data(pipeline, sets, mesh, config["batch_size"]),
+            mesh=mesh,
+            seed=config["seed"],
+            steps=config["steps"],
+            every=every,
+            run=run,
+            checkpoints=checkpoints,
+            about={"config": dict(config), "facts": facts},
+            monitor=monitor,
+            is_asked_to_stop=is_asked_to_stop,
+            progress=boot.steps_bar("training", "steps"),
+            profile=profile,
+            tell=boot.say if writes else lambda text: None,
+        )
+        if writes and not outcome.was_asked:
+            counts = exposures(
+                len(sets.store),
+                batch_size=config["batch_size"],
+                seed=config["seed"],
+                steps=outcome.step,
+                ids=sets.ids,
+            )
+            write_exposures(workdir / "exposures.csv", sets.store, counts)
+            run.complete(outcome.step)
+    return outcome
+
+
+def _sets(config: Mapping[str, Any], workdir: Path, data: Path | None, heldout: Path | None) -> Sets:
+    import numpy as np
+
+    from memjax.data.split import heldout_ids, training_ids
+    from memjax.data.store import Store
+
+    if data is None:
+        train_store, other = _drawn(config["phantoms"], workdir / "data")
+        return Sets(train_store, training_ids(train_store.items), (other, heldout_ids(other.items)))
+    store = Store.open(data)
+    ids = training_ids(store.items)
+    if not len(ids):
+        raise UserError(f"--data={data} has no images to train on: all are held out; prepare it with others.")
+    if heldout is None:
+        away = heldout_ids(store.items)
+        return Sets(store, ids, (store, away) if len(away) else None)
+    other = Store.open(heldout)
+    if other.manifest.shape != store.manifest.shape:
+        raise UserError(
+            f"--heldout={heldout} has images of shape {other.manifest.shape}, --data={data} of "
+            f"{store.manifest.shape}; prepare them alike."
+        )
+    away = heldout_ids(other.items)
+    return Sets(store, ids, (other, away if len(away) else np.arange(len(other))))
+
+
+def _drawn(phantoms: Mapping[str, Any] | None, folder: Path) -> "tuple[Store, Store]":
+    """Draw the phantoms of a config, once: those to train on, and those held out."""
+    from memjax.data.phantom_store import write_phantoms
+    from memjax.data.phantoms import draw
+    from memjax.data.store import Store
+
+    if not phantoms:
+        raise UserError("--data is missing; give an image store to train on (launch.prepare makes one).")
+    n, away = phantoms["n_train"], phantoms["n_heldout"]
+    stores = []
+    for name, patients in (("train", range(n)), ("heldout", range(n, n + away))):
+        path = folder / name
+        if not path.exists():
+            boot.say(f"drawing {phantoms['kind']} phantoms of {len(patients)} patients to {path} …")
+            drawn = draw(phantoms["kind"], patients, seed=phantoms["seed"], size=tuple(phantoms["size"]))
+            write_phantoms(path, drawn, split=name)
+        stores.append(Store.open(path))
+    return stores[0], stores[1]
+
+
+def _pipeline(config: Mapping[str, Any], sets: Sets, workers: int) -> "Pipeline":
+    from memjax.build import build
+    from memjax.data.augment import Augmentation
+    from memjax.data.pipeline import Pipeline
+
+    return Pipeline(
+        store=sets.store,
+        batch_size=config["batch_size"],
+        seed=config["seed"],
+        augmentation=build(Augmentation, config["augment"], "augment"),
+        with_labels=config["with_labels"],
+        workers=workers,
+        ids=sets.ids,
+    )
+
+
+def _data(pipeline: "Pipeline", sets: Sets, mesh: "Mesh", batch_size: int) -> "Data":
+    """Return this process's rows of everything: batches to train on, and sets to measure the loss on."""
+    from memjax.data.pipeline import held_out_batches
+    from memjax.mesh import own_rows
+    from memjax.train.loop import Data
+
+    rows = own_rows(mesh, batch_size)
+
+    def own(store: "Store", ids: "np.ndarray") -> "Iterator[dict[str, np.ndarray]]":
+        for batch in held_out_batches(store, ids[:_EVALUATED], batch_size):
+            yield {name: values[rows] for name, values in batch.items()}
+
+    def named() -> "dict[str, Iterator[dict[str, np.ndarray]]]":
+        found = {"train": own(sets.store, sets.ids)}
+        return found | ({"heldout": own(*sets.heldout)} if sets.heldout else {})
+
+    return Data(batches_from=lambda step: pipeline.batches(step, rows), sets=named)
+
+
+def _facts(sets: Sets, classes: Sequence[str]) -> dict[str, Any]:
+    """Return what samples must know of the training set, and what must not change under a run."""
+    manifest = sets.store.manifest
+    labels = [sets.store.items[i].label for i in sets.ids]
+    return {
+        "digest": manifest.digest,
+        "heldout_digest": sets.heldout[0].manifest.digest if sets.heldout else None,
+        "n": len(sets.ids),
+        "shape": manifest.shape,
+        "dtype": manifest.dtype,
+        "axes": manifest.axes,
+        "channels": manifest.channels,
+        "label_channels": manifest.label_channels,
+        "spacing_mm": manifest.spacing_mm,
+        "classes": list(classes),
+        "class_share": [labels.count(name) / len(labels) for name in classes],
+    }
