@@ -83,6 +83,10 @@ class Store:
     def __len__(self) -> int:
         return self.manifest.n
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the memory map: pickled for another process it would be a copy of all images."""
+        return {name: value for name, value in vars(self).items() if name != "images"}
+
     @cached_property
     def images(self) -> np.ndarray:
         """All images, memory-mapped: [n, *space, channels], raw values. For passes over all of them use `block`."""

@@ -1,0 +1,181 @@
+"""From an image store to training batches: global batch k is a function of (seed, k) alone.
+
+The order of operations is: shuffle all images, repeat, cut into global batches, take this host's rows, load, augment.
+Hosts slice the batch, not the data: were the images dealt out first, each host would shuffle its own part, and batch k
+would depend on how many hosts there are. So a run that goes on with other hosts, workers or devices sees what it would
+have seen, and its data position is its step.
+"""
+
+import atexit
+import contextlib
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+import weakref
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import grain
+import numpy as np
+from jaxtyping import Int
+
+from memjax.data.augment import Augmentation
+from memjax.data.order import record_rng, records
+from memjax.data.store import Store
+from memjax.errors import UserError
+
+Batch = dict[str, np.ndarray]
+
+_ENDLESS = 1 << 62  # steps
+_THREADS, _AHEAD = 2, 4  # batches loaded at once and kept ready, without worker processes
+_AHEAD_OF_WORKER = 2  # batches that each worker process keeps ready
+
+_open: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pipeline:
+    """The batches of a run.
+
+    Args:
+      store: the images.
+      batch_size: of the global batch, over all hosts.
+      seed: of order and augmentation, the same on all hosts.
+      augmentation: None: none.
+      with_labels: whether batches have `label`, the place of each item's label in `classes`.
+      workers: processes that load and augment; 0: threads of this one. The batches are the same. grain starts them only
+        once absl's flags are parsed: outside of launchers call `absl.flags.FLAGS.mark_as_parsed()` before.
+      ids: train on these items only, each once; None: on all.
+
+    Raises:
+      UserError: there are fewer images than a batch has, or another value does not fit the store.
+    """
+
+    store: Store
+    batch_size: int
+    seed: int
+    augmentation: Augmentation | None = None
+    with_labels: bool = False
+    workers: int = 0
+    ids: Int[np.ndarray, "n"] | None = None
+
+    def __post_init__(self):
+        for name, least in (("batch_size", 1), ("seed", 0), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name}={getattr(self, name)} is too small; give {least} or more.")
+        ids, path = self._ids, self.store.path
+        if len(np.unique(ids)) < len(ids) or (len(ids) and not 0 <= ids.min() <= ids.max() < len(self.store)):
+            raise UserError(f"ids must name images of {path}, 0 to {len(self.store) - 1}, each once; mend the list.")
+        if len(ids) < self.batch_size:
+            raise UserError(
+                f"batch_size={self.batch_size}, but {path} has only {len(ids)} images to train on; use a batch of at "
+                f"most {len(ids)}, or more images."
+            )
+        if self.with_labels and (bare := [i for i in ids.tolist() if not self.store.items[i].label]):
+            raise UserError(
+                f"{len(bare)} of {len(ids)} images have no label (the first: {self.store.name(bare[0])}); set "
+                "with_labels to False, or prepare a store with labels."
+            )
+        if self.augmentation:
+            self.augmentation.check(self.store.manifest.shape[:-1])
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the labels of the whole store, sorted, whatever part of it is trained on."""
+        return tuple(sorted({item.label for item in self.store.items} - {""}))
+
+    def ids_at(self, step: int) -> Int[np.ndarray, "b"]:
+        """Return the ids of global batch `step`: int64 [batch_size]."""
+        start = step * self.batch_size
+        return self._ids[records(start, start + self.batch_size, n=len(self._ids), seed=self.seed)]
+
+    def batches(
+        self, first_step: int = 0, rows: Int[np.ndarray, "rows"] | slice = slice(None)
+    ) -> Generator[Batch, None, None]:
+        """Give this host's rows of global batch `first_step` and of all after it; close it to end threads and workers.
+
+        Args:
+          first_step: any step costs the same.
+          rows: of the global batch, those that this host's devices hold; default: all.
+
+        Returns:
+          batches of `image` float32 [b, *space, c] in [-1, 1], `id` int32 [b], and with labels `label` int32 [b].
+        """
+        load = functools.partial(self._load, rows=np.arange(self.batch_size)[rows])
+        steps = grain.MapDataset.range(first_step, _ENDLESS).map(load)
+        if self.workers:
+            dataset = steps.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)).mp_prefetch(
+                grain.multiprocessing.MultiprocessingOptions(self.workers, _AHEAD_OF_WORKER), _begin_worker
+            )
+        else:
+            dataset = steps.to_iter_dataset(grain.ReadOptions(_THREADS, _AHEAD))
+        found = _until_closed(dataset)
+        _open.add(found)
+        return found
+
+    def _load(self, step: int, rows: np.ndarray) -> Batch:
+        ids = self.ids_at(step)[rows]
+        images = self.store.unit_range(ids)
+        if self.augmentation and self.augmentation.enabled:
+            labels = self.store.manifest.label_channels
+            for image, row in zip(images, rows, strict=True):
+                rng = record_rng(step * self.batch_size + int(row), seed=self.seed)
+                image[...] = self.augmentation(image, rng, labels)
+        batch = {"image": images, "id": ids.astype(np.int32)}
+        return batch | ({"label": self._labels[ids]} if self.with_labels else {})
+
+    @cached_property
+    def _ids(self) -> np.ndarray:
+        return np.arange(len(self.store)) if self.ids is None else self.ids
+
+    @cached_property
+    def _labels(self) -> np.ndarray:
+        """The place of each item's label in `classes`, int32 [len(store)]; -1 for none."""
+        places = {name: place for place, name in enumerate(self.classes)}
+        return np.array([places.get(item.label, -1) for item in self.store.items], np.int32)
+
+
+def held_out_batches(store: Store, ids: Int[np.ndarray, "n"], batch_size: int) -> Iterator[Batch]:
+    """Give these images once, in this order; the last batch is filled up with its last image.
+
+    Yields:
+      `image` float32 [batch_size, *space, c] in [-1, 1], `id` int32, and `mask` bool: False where it is filled up.
+    """
+    for start in range(0, len(ids), batch_size):
+        own = ids[start : start + batch_size]
+        place = np.arange(batch_size)
+        at = np.minimum(place, len(own) - 1)
+        yield {"image": store.unit_range(own)[at], "id": own[at].astype(np.int32), "mask": place < len(own)}
+
+
+def _until_closed(dataset: grain.IterDataset) -> Generator[Batch, None, None]:
+    with contextlib.closing(iter(dataset)) as found:
+        yield from found
+
+
+@atexit.register
+def _close_open() -> None:
+    """Close what was forgotten, while there are still modules: later, grain tells of its own end in tracebacks."""
+    for found in list(_open):
+        found.close()
+
+
+def _begin_worker(index: int, count: int) -> None:
+    """Let a worker end with its parent, and only then.
+
+    A signal to the whole job must not take the data from a run that is about to save; a parent that was killed tells
+    nobody.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
