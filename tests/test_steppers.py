@@ -15,7 +15,6 @@ from memjax.objectives.diffusion import Diffusion
 from memjax.objectives.schedules import Ladder
 from memjax.objectives.steppers import Sampler, ancestral, ddim, dpm, sample
 
-METHODS = ("ancestral", "ddim", "dpm++2m")
 MEAN, DEVIATION = 0.3, 0.4  # of Gaussian data
 N = 10_000  # images of one pixel: a mean is known to 1 / 100 of a deviation, a deviation to 1 / 140
 SPREAD = 4.5  # standard errors that a right sampler may be off
@@ -219,11 +218,10 @@ def test_learned_variances_are_used_by_the_ancestral_method():
     assert np.abs(wanted - draw(plain, gaussian_x0, ids=50, steps=20)).max() > 0.01
 
 
-@pytest.mark.parametrize("method", ["ancestral", "dpm++2m"])
-def test_the_target_does_not_matter_if_the_answer_is_exact(method):
+def test_the_target_does_not_matter_if_the_answer_is_exact():
     x0 = {
         target: draw(
-            Diffusion(target=target, steps=300, schedule="cosine"), gaussian_x0, ids=50, steps=30, method=method
+            Diffusion(target=target, steps=300, schedule="cosine"), gaussian_x0, ids=50, steps=30, method="dpm++2m"
         )
         for target in ("x0", "eps", "v")
     }
@@ -231,9 +229,7 @@ def test_the_target_does_not_matter_if_the_answer_is_exact(method):
         np.testing.assert_allclose(one, other, atol=2e-3)  # eps at the noisy end: float32's rounding times 20,000
 
 
-@pytest.mark.parametrize(
-    ("method", "shape"), [("ancestral", (4, 4, 2)), ("ddim", (2, 3, 4, 1)), ("dpm++2m", (4, 4, 2))]
-)
+@pytest.mark.parametrize(("method", "shape"), [("ancestral", (4, 4, 2)), ("ddim", (2, 3, 4, 1))])
 def test_an_image_does_not_depend_on_its_batch(method, shape):
     diffusion = Diffusion(steps=50)
     settings = {"shape": shape, "method": method, "steps": 10, "eta": 0.5 if method == "ddim" else 0.0}
@@ -264,15 +260,13 @@ def test_noise_is_new_on_every_rung_and_for_every_image():
         assert abs(np.mean(z * above) / above.std()) < SPREAD / N**0.5
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_clipping(method):
+@pytest.mark.parametrize(("clip", "most"), [(True, 1.0), (False, 5.0)])
+def test_clipping(clip, most):
     diffusion = Diffusion(steps=20, target="x0")
     keys = jax.random.split(jax.random.key(0), 3)
-    xT = jnp.ones((3, 4, 4, 1))
-    for clip, most in ((True, 1.0), (False, 5.0)):
-        sampler = Sampler(method=method, clip=clip)
-        x0 = sample(lambda xt, t: jnp.full_like(xt, 5.0), xT, keys, diffusion=diffusion, sampler=sampler)
-        np.testing.assert_allclose(x0, most, rtol=1e-6)
+    sampler = Sampler(method="dpm++2m", clip=clip)
+    x0 = sample(lambda xt, t: jnp.full_like(xt, 5.0), jnp.ones((3, 4, 1)), keys, diffusion=diffusion, sampler=sampler)
+    np.testing.assert_allclose(x0, most, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
