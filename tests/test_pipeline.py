@@ -149,7 +149,9 @@ def test_processes_give_what_threads_give(store, parsed_flags, workers):
     wanted = take(Pipeline(store=store, batch_size=6, seed=5, augmentation=EVERYTHING, with_labels=True), 5, 3)
     pipeline = Pipeline(store=store, batch_size=6, seed=5, augmentation=EVERYTHING, with_labels=True, workers=workers)
     with contextlib.closing(pipeline.batches(3)) as batches:
-        assert_same(list(itertools.islice(batches, 5)), wanted)
+        found = list(itertools.islice(batches, 5))
+        assert_same(found, wanted)
+        assert {type(values) for batch in found for values in batch.values()} == {np.ndarray}  # not shared memory's
         assert len(multiprocessing.active_children()) >= workers
     deadline = time.monotonic() + 20
     while multiprocessing.active_children() and time.monotonic() < deadline:

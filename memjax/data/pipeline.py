@@ -32,6 +32,8 @@ Batch = dict[str, np.ndarray]
 _ENDLESS = 1 << 62  # steps
 _THREADS, _AHEAD = 2, 4  # batches loaded at once and kept ready, without worker processes
 _AHEAD_OF_WORKER = 2  # batches that each worker process keeps ready
+# Not through shared memory: containers often have 64 MiB, and what still lies there at the end is warned of, or stays.
+_THROUGH_PIPES = grain.experimental.DatasetOptions(min_shm_size=1 << 62)
 
 _open: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
 
@@ -107,9 +109,9 @@ class Pipeline:
         load = functools.partial(self._load, rows=np.arange(self.batch_size)[rows])
         steps = grain.MapDataset.range(first_step, _ENDLESS).map(load)
         if self.workers:
-            dataset = steps.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)).mp_prefetch(
-                grain.multiprocessing.MultiprocessingOptions(self.workers, _AHEAD_OF_WORKER), _begin_worker
-            )
+            dataset = grain.experimental.WithOptionsIterDataset(
+                steps.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)), _THROUGH_PIPES
+            ).mp_prefetch(grain.multiprocessing.MultiprocessingOptions(self.workers, _AHEAD_OF_WORKER), _begin_worker)
         else:
             dataset = steps.to_iter_dataset(grain.ReadOptions(_THREADS, _AHEAD))
         found = _until_closed(dataset)
