@@ -65,7 +65,7 @@ def shrink(c: config_dict.ConfigDict, phantoms: str) -> config_dict.ConfigDict:
     c.model.width, c.model.mults, c.model.blocks = 8, (1,), 1  # a minute of compiling less than with two levels
     c.model.attention, c.model.heads, c.model.head_channels, c.model.groups = (), 1, None, 4
     c.model.dtype = "float32"
-    c.diffusion.steps = 10
+    c.diffusion.steps, c.diffusion.schedule = 10, "cosine"
     c.sampler.steps = 2
     c.every = {"log": 1, "save": 2, "evaluate": 4, "preview": 4, "monitor": 2}
     c.monitor.seeds = 8

@@ -2,7 +2,7 @@
 
     python -m launch.demo [--volumes]
 
-Two minutes of training on two cores. Words: `pictures` (chest radiographs, 32 x 32) or `volumes` (vessels, 16^3), and
+Two minutes of training on two cores. Words: `pictures` (chest radiographs, 24 x 24) or `volumes` (vessels, 16^3), and
 `smoke`.
 """
 
@@ -19,14 +19,15 @@ def get_config(words: str = "pictures") -> config_dict.ConfigDict:
     c = ddpm.get_config("cxr5216,1m")
     c.samples = 200
     c.steps, c.batch_size = 3000, 16
-    c.model.width, c.model.mults, c.model.blocks, c.model.attention = 32, (1, 2, 2), 1, (8,)
-    c.model.groups, c.model.dtype = 8, "float32"
-    c.optim.lr, c.optim.warmup = 5e-4, 100
+    c.model.width, c.model.mults, c.model.blocks, c.model.attention = 16, (1, 2, 2), 1, ()
+    c.model.groups, c.model.dtype = 4, "float32"
+    c.diffusion.schedule = "cosine"
+    c.optim.lr, c.optim.warmup = 1e-3, 100
     c.ema.decay = 0.995
     c.sampler = {"method": "dpm++2m", "steps": 20}
     c.every = {"log": 50, "save": 500, "evaluate": 500, "preview": 500, "monitor": 500}
     c.monitor.seeds = 64
-    c.phantoms = {"kind": "chest", "size": (32, 32), "n_train": 48, "n_heldout": 150, "seed": 0}
+    c.phantoms = {"kind": "chest", "size": (24, 24), "n_train": 40, "n_heldout": 150, "seed": 0}
     if kind == "volumes":
         c.steps = 1500
         c.model.width, c.model.mults, c.model.attention = 16, (1, 2, 2), (4,)

@@ -165,14 +165,19 @@ def _drawn(phantoms: Mapping[str, Any] | None, folder: Path) -> "tuple[Store, St
 
     if not phantoms:
         raise UserError("--data is missing; give an image store to train on (launch.prepare makes one).")
+    import jax
+    from jax.experimental import multihost_utils
+
     n, away = phantoms["n_train"], phantoms["n_heldout"]
     stores = []
     for name, patients in (("train", range(n)), ("heldout", range(n, n + away))):
         path = folder / name
-        if not path.exists():
+        if not path.exists() and jax.process_index() == 0:
             boot.say(f"drawing {phantoms['kind']} phantoms of {len(patients)} patients to {path} …")
             drawn = draw(phantoms["kind"], patients, seed=phantoms["seed"], size=tuple(phantoms["size"]))
             write_phantoms(path, drawn, split=name)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"phantoms {name}")
         stores.append(Store.open(path))
     return stores[0], stores[1]
 

@@ -69,6 +69,8 @@ def launch(name: str, *arguments: str) -> Run:
             return Run(end.code, said.getvalue())
         finally:
             _forget_compilation_cache()
+            for override in [flag for flag in flags.FLAGS if flag.startswith("config.")]:
+                delattr(flags.FLAGS, override)  # made of the command line, for it alone
     raise AssertionError("`boot.run` always exits")
 
 
