@@ -44,6 +44,7 @@ def get_config(words: str = "cxr5216") -> config_dict.ConfigDict:
     c.steps = _DATASETS[dataset]["steps"]
     c.batch_size = 64
     c.microbatches = 1  # parts that a batch's gradient is summed over
+    c.n_train = 0  # images to train on, the first of a permutation of patients; 0: all
     c.fsdp = 1  # devices that share one copy of parameters and optimizer
     c.with_labels = False  # condition on the store's labels
     c.drop_label = 0.1

@@ -134,7 +134,7 @@ def train(
 def _sets(config: Mapping[str, Any], workdir: Path, data: Path | None, heldout: Path | None) -> Sets:
     import numpy as np
 
-    from memjax.data.split import heldout_ids, training_ids
+    from memjax.data.split import first_images, heldout_ids, training_ids
     from memjax.data.store import Store
 
     if data is None:
@@ -144,6 +144,8 @@ def _sets(config: Mapping[str, Any], workdir: Path, data: Path | None, heldout: 
     ids = training_ids(store.items)
     if not len(ids):
         raise UserError(f"--data={data} has no images to train on: all are held out; prepare it with others.")
+    if config["n_train"]:
+        ids = first_images(store.items, ids, config["n_train"], config["seed"])
     if heldout is None:
         away = heldout_ids(store.items)
         return Sets(store, ids, (store, away) if len(away) else None)

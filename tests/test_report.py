@@ -15,7 +15,7 @@ from PIL import Image
 from small_findings import K, brute_force, make_findings, make_store, planted_findings
 
 from memjax.audit import figures, report
-from memjax.audit.findings import Leak, PlantedRow
+from memjax.audit.findings import Leak
 from memjax.audit.matches import best_matches, most_copied
 from memjax.audit.records import PAIR_COLUMNS
 from memjax.errors import UserError
@@ -273,13 +273,6 @@ def test_leaks_duplicates_and_warnings_come_before_the_verdict(tmp_path, undrawn
         "patient": "p1",
         "score": None,
     }
-
-
-def test_a_demonstration_shows_the_known_answer(tmp_path, found, undrawn):
-    planted = [PlantedRow(kind="mirrored", planted=17, found=16, right_image=15, right_orientation=14)]
-    words = written(tmp_path / "out", planted_findings(tmp_path, planted=planted)).words
-    assert "The known answer" in words and "mirrored 17 16 15 14" in words
-    assert "The known answer" not in found[2].words
 
 
 def test_without_held_out_and_without_patients(tmp_path, undrawn):

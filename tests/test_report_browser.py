@@ -9,7 +9,7 @@ import pytest
 from small_findings import planted_findings
 
 from memjax.audit import report
-from memjax.audit.findings import Leak, PlantedRow
+from memjax.audit.findings import Leak
 
 webdriver = pytest.importorskip("selenium.webdriver")
 
@@ -54,7 +54,6 @@ def page(tmp_path_factory):
         leaks=[Leak(kind="same image", roles=("train", "synthetic"), ids=(0, 0), patient="p" * 300)],
         duplicates=[(0, 1, 2)],
         warnings=("w" * 400,),
-        planted=[PlantedRow(kind="mirrored", planted=3, found=3, right_image=3, right_orientation=3)],
     )
     findings = dataclasses.replace(findings, foreground=findings.decision, foreground_share=0.5)
     report.write(folder / "out", findings, command="python -m launch.audit " + "--out=x" * 60)

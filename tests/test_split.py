@@ -1,12 +1,23 @@
 """Splits by patient: nested, disjoint, and the same whatever else is in the set."""
 
+import dataclasses
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memjax.data.split import first_and_last, first_patients, last_patients, permutation
+from memjax.data.manifest import Item
+from memjax.data.split import (
+    first_and_last,
+    first_images,
+    first_patients,
+    heldout_ids,
+    last_patients,
+    permutation,
+    training_ids,
+)
 from memjax.errors import UserError
 
 BRATS_LADDER = (23, 46, 92, 184, 313, 369)  # Akbar et al.
@@ -66,3 +77,35 @@ def test_more_patients_than_there_are():
     with pytest.raises(UserError, match=r"--patients=300 and --heldout_patients=101 ask for 401 .* there are 400"):
         first_and_last(PATIENTS, 300, 101.0, 0)
     assert first_and_last(PATIENTS, 300, 0.0, 0)[1] == set()
+
+
+def items(patients: list[str]) -> list[Item]:
+    return [
+        Item(id=i, source=str(i), patient=patient, slice=None, split="train", label="", low=0.0, high=1.0, sha256="")
+        for i, patient in enumerate(patients)
+    ]
+
+
+@given(st.lists(st.sampled_from(["", "a", "b", "c", "d"]), min_size=1, max_size=30), st.integers(0, 5))
+def test_smaller_training_sets_are_contained_in_larger_ones_and_tear_one_patient_at_most(patients, seed):
+    rows = items(patients)
+    ids = np.arange(len(rows))
+    sets = [set(first_images(rows, ids, count, seed).tolist()) for count in range(1, len(rows) + 1)]
+    assert [len(one) for one in sets] == list(range(1, len(rows) + 1))
+    assert all(smaller < larger for smaller, larger in itertools.pairwise(sets))
+    for one in sets:
+        torn = [
+            name for name in set(patients) - {""} if 0 < sum(patients[i] == name for i in one) < patients.count(name)
+        ]
+        assert len(torn) <= 1
+
+
+def test_who_is_trained_on_and_who_is_held_out():
+    rows = [dataclasses.replace(row, split=split) for row, split in zip(
+        items(["a", "b", "c", "d"]), ["train", "val", "test", ""], strict=True)]  # fmt: skip
+    assert training_ids(rows).tolist() == [0, 3]
+    assert heldout_ids(rows).tolist() == [1]
+    assert heldout_ids(rows[2:]).tolist() == [2]
+    assert heldout_ids(rows[:1]).tolist() == []
+    with pytest.raises(UserError, match=r"config\.n_train=3, but there are 2"):
+        first_images(rows, training_ids(rows), 3, 0)

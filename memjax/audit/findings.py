@@ -112,17 +112,6 @@ class Decision:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PlantedRow:
-    """One row of a demonstration's known answer beside the found one; images that copy nothing have no right answer."""
-
-    kind: str
-    planted: int
-    found: int
-    right_image: int | None
-    right_orientation: int | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Findings:
     """Everything that the report states."""
 
@@ -147,4 +136,3 @@ class Findings:
     duplicates: Sequence[Sequence[int]]  # groups of training ids with practically identical images
     leaks: Sequence[Leak]
     warnings: Sequence[str] = ()  # one sentence each: what limits the conclusion
-    planted: Sequence[PlantedRow] = ()  # demonstrations only

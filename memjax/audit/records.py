@@ -97,7 +97,6 @@ def record(findings: Findings, *, command: str) -> dict[str, Any]:
         "digests": {role: given.store.manifest.digest if given else None for role, given in sets.items()},
         "sets": {role: _set(given) if given else None for role, given in sets.items()},
         "all_pairs": vars(findings.all_pairs),
-        "planted": [vars(row) for row in findings.planted],
     }
 
 

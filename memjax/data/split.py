@@ -69,6 +69,24 @@ def training_ids(items: Sequence[Item]) -> np.ndarray:
     return np.array([item.id for item in items if item.split in ("", "train")], np.int64)
 
 
+def first_images(items: Sequence[Item], ids: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Return the ids of `count` of these images, ascending: those of the first patients of the seed's permutation.
+
+    A smaller set is contained in every larger one. An image whose patient nobody knows is a patient of its own; of the
+    last patient only as many images are taken as are missing.
+
+    Raises:
+      UserError: there are fewer images.
+    """
+    if count > len(ids):
+        raise UserError(f"config.n_train={count}, but there are {len(ids)} images to train on; give 0 for all of them.")
+    owners: dict[str, list[int]] = {}
+    for id_ in ids:
+        owners.setdefault(items[id_].patient or f"image {id_}", []).append(int(id_))
+    in_order = [id_ for owner in permutation(owners, seed) for id_ in owners[owner]]
+    return np.sort(np.array(in_order[:count], np.int64))
+
+
 def heldout_ids(items: Sequence[Item]) -> np.ndarray:
     """Return the ids of the images held out: of the first split that has any, of `heldout`, `val`, `test`."""
     for split in ("heldout", "val", "test"):
