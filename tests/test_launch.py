@@ -62,7 +62,7 @@ def killed(launcher, word, moment, *arguments):
     return done.returncode, done.stdout
 
 
-@pytest.mark.parametrize("launcher", ["audit", "demo", "prepare"])
+@pytest.mark.parametrize("launcher", ["audit", "demo", "prepare", "sample"])
 def test_help_lists_the_flags_and_is_no_failure(launcher):
     for flag in ("--help", "--helpfull"):
         run = launch(launcher, flag)

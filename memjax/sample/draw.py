@@ -64,7 +64,7 @@ def draw_store(
                 item = NewItem(
                     image=image,
                     source=_source(id_),
-                    label="" if label is None else labels[label[i]],
+                    label="" if label is None else str(labels[label[i]]),
                     value_range=(0.0, 255.0) if as_bytes else (-1.0, 1.0),
                 )
                 writer.add(_source(id_), [item])

@@ -44,10 +44,12 @@ def make_optimizer(
     Raises:
       UserError: a value that makes no optimizer.
     """
-    transform = optax.adam if not weight_decay else optax.adamw
-    decay = {"weight_decay": weight_decay} if weight_decay else {}
     rate = _rate(lr, warmup, schedule, steps, final)
-    adam = transform(rate, b1=betas[0], b2=betas[1], eps=epsilon, **decay)
+    adam = (
+        optax.adamw(rate, *betas, eps=epsilon, weight_decay=weight_decay)
+        if weight_decay
+        else optax.adam(rate, *betas, eps=epsilon)
+    )
     return Optimizer(optax.chain(optax.clip_by_global_norm(clip), adam) if clip is not None else adam, rate)
 
 
