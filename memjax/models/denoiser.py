@@ -39,7 +39,9 @@ class Denoiser:
         dropout_key: Key[Array, ""] | None = None,
     ) -> Float[Array, "b *space d"]:
         """Return what the network says of noised images, float32."""
-        return self.network.apply({"params": params}, xt, t, label, dropout_key=dropout_key)
+        output = self.network.apply({"params": params}, xt, t, label, dropout_key=dropout_key)
+        assert isinstance(output, jax.Array)  # parameters only: nothing mutable comes back
+        return output
 
     def losses(
         self,
@@ -67,7 +69,7 @@ class Denoiser:
         noise = jax.vmap(lambda key: jax.random.normal(key, self.shape))(first)
 
         def denoise(xt: Array, t: Array) -> Array:
-            if label is None or not sampler.guidance:
+            if label is None or self.n_classes is None or not sampler.guidance:
                 return self.output(params, xt, t, label)
             nobody = jnp.full_like(label, self.n_classes)
             twice = jnp.concatenate([xt, xt]), jnp.concatenate([t, t]), jnp.concatenate([label, nobody])
