@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from memjax.nn import conv as module
 from memjax.nn.conv import Conv, conv
 
 SHAPES = [  # space, taps, channels in, channels out, strides
@@ -19,6 +20,11 @@ SHAPES = [  # space, taps, channels in, channels out, strides
     ((5, 4, 7), (3, 3, 3), 3, 2, 2),
     ((4, 4, 3), (1, 1, 1), 3, 4, 1),
     ((6, 4, 4), (1, 3, 3), 2, 2, (1, 2, 2)),
+    ((1, 5, 5), (3, 3, 3), 2, 3, 1),
+    ((5, 6, 5), (4, 4, 4), 2, 3, 2),
+    ((9, 6), (3, 3), 24, 31, 1),  # from here on in the forms for many channels
+    ((4, 7), (3, 3), 40, 24, 1),
+    ((6, 5, 7), (3, 3, 3), 25, 24, 1),
 ]
 
 
@@ -40,17 +46,43 @@ def by_taps(x, kernel, strides):
 @pytest.mark.parametrize(("space", "taps", "c", "d", "strides"), SHAPES)
 def test_values_and_gradients_are_those_of_the_sum_over_taps(space, taps, c, d, strides):
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(2, *space, c)).astype(np.float32)
-    kernel = rng.normal(size=(*taps, c, d)).astype(np.float32)
+    x, kernel = jnp.float32(rng.normal(size=(2, *space, c))), jnp.float32(rng.normal(size=(*taps, c, d)))
     y, back = jax.vjp(lambda x, kernel: conv(x, kernel, strides=strides), x, kernel)
-    np.testing.assert_allclose(y, by_taps(x, kernel, strides), rtol=1e-4, atol=1e-4)
+    expected = by_taps(x, kernel, strides)
+    np.testing.assert_allclose(y, expected, atol=1e-5 * np.abs(expected).max())
 
-    dy = rng.normal(size=y.shape).astype(np.float32)
+    dy = jnp.float32(rng.normal(size=y.shape))
     dx, dkernel = back(dy)
     # The convolution is linear in each of its arguments: <dy, conv(u, kernel)> = <dx, u>, and so for kernels.
     u, v = rng.normal(size=x.shape), rng.normal(size=kernel.shape)
     np.testing.assert_allclose(np.vdot(dx, u), np.vdot(dy, by_taps(u, kernel, strides)), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(np.vdot(dkernel, v), np.vdot(dy, by_taps(x, v, strides)), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("space", [(8, 6), (4, 4, 4)])
+def test_gradients_of_gradients_are_those_of_the_plain_convolution(space):
+    """As a penalty on gradients needs them."""
+    x = jax.random.normal(jax.random.key(0), (1, *space, 24))
+    kernel = jax.random.normal(jax.random.key(1), (*(3 for _ in space), 24, 24)) / 24
+
+    def penalty(fn):
+        return lambda x, kernel: jnp.sum(jnp.square(jax.grad(lambda x: jnp.sum(jnp.sin(fn(x, kernel))))(x)))
+
+    for ours, plain in zip(
+        *(jax.jit(jax.grad(penalty(fn), (0, 1)))(x, kernel) for fn in (conv, module._plain)), strict=True
+    ):
+        np.testing.assert_allclose(ours, plain, rtol=1e-3, atol=1e-4 * np.abs(plain).max())
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("space", [(8, 8), (4, 4, 4)])
+def test_accelerators_get_plain_convolutions(space, strides):
+    """Whatever machine compiles for them."""
+    x, kernel = jnp.ones((1, *space, 24)), jnp.ones((*(3 for _ in space), 24, 24))
+    traced = jax.jit(lambda x, k: jax.vjp(lambda *a: conv(*a, strides=strides), x, k)[1](conv(x, k, strides=strides)))
+    for platform, plain in (("tpu", True), ("cuda", True), ("cpu", len(space) == 2 and strides == 2)):
+        text = traced.trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
+        assert (text.count("stablehlo.convolution") == 3) is plain
 
 
 @pytest.mark.parametrize("space", [(6, 6), (4, 4, 4)])

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from memjax.nn.once import once
+
 
 class GroupNorm(nn.Module):
     """Normalise each group of channels of each image, then scale and shift: Wu and He, 2018 (arXiv 1803.08494).
@@ -28,6 +30,7 @@ class GroupNorm(nn.Module):
         shift: Float[Array, "b c"] | None = None,
     ) -> Float[Array, "b *space c"]:
         """Return norm(x) * (1 + scale) + shift; both are one number for each image and channel."""
+        x = once(x)
         channels = x.shape[-1]
         groups = next(n for n in range(min(self.groups, channels), 0, -1) if channels % n == 0)
         gain = self.param("scale", nn.initializers.ones_init(), (channels,), jnp.float32)
