@@ -171,4 +171,7 @@ def _loaded(name: str) -> ModuleType:
 
 def _forget_compilation_cache() -> None:
     if "jax" in sys.modules:
+        from jax.experimental.compilation_cache import compilation_cache
+
         sys.modules["jax"].config.update("jax_compilation_cache_dir", None)
+        compilation_cache.reset_cache()  # else it is the folder of before, even if that is gone

@@ -25,6 +25,7 @@ from memjax.artifacts.weights import write_weights
 from memjax.errors import UserError
 from memjax.keys import key_for
 from memjax.mesh import put, replicated, state_shardings
+from memjax.nn.once import compiler_options
 from memjax.train.record import Record
 from memjax.train.task import State, Task
 from memjax.trees import count
@@ -195,7 +196,12 @@ def _compiled(
 ) -> Callable:
     """Compile the step once, ahead of time, so that what it takes can be told."""
     start = time.perf_counter()
-    jitted = jax.jit(task.step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
+    jitted = jax.jit(
+        task.step,
+        donate_argnums=0,
+        out_shardings=(shardings, replicated(mesh)),
+        compiler_options=compiler_options(mesh.devices.flat[0].platform),
+    )
     compiled = jitted.lower(state, batch).compile()
     took_s = time.perf_counter() - start
     memory = compiled.memory_analysis()

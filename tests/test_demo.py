@@ -1,0 +1,42 @@
+"""The demo: from nothing to a report, going on where it was interrupted, and nobody else's folder touched."""
+
+import json
+
+import pytest
+from launching import launch
+
+from memjax.data.store import Store
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo") / "out"
+    done = launch("demo", "--smoke", f"--out={out}")
+    assert done.status == 0, done.said
+    return out, done
+
+
+def test_it_draws_trains_samples_audits_and_reports(demo):
+    out, done = demo
+    assert (out / "report.html").is_file() and "the report:" in done.said
+    told = json.loads((out / "report.json").read_text())
+    assert (told["n_train"], told["n_synthetic"], told["n_heldout"]) == (40, 24, 150)
+    assert told["n_copies"] == 0  # four steps teach nobody anything
+    assert Store.open(out / "synthetic").manifest.preparation["seed_ids"] == "0:24"
+    assert (out / "run" / "complete").exists()
+
+
+def test_a_begun_demo_goes_on_and_a_finished_one_is_replaced(demo):
+    out, _ = demo
+    (out / "report.html").unlink()  # as if interrupted before
+    again = launch("demo", "--smoke", f"--out={out}")
+    assert again.status == 0 and "going on after step 4" in again.said and (out / "report.html").is_file()
+    (out / "run" / "mark").write_text("of the old one")
+    fresh = launch("demo", "--smoke", f"--out={out}", "--seed=1")
+    assert fresh.status == 0 and "going on" not in fresh.said and not (out / "run" / "mark").exists()
+
+
+def test_nobody_elses_folder_is_replaced(tmp_path):
+    (tmp_path / "mine.txt").write_text("keep")
+    assert launch("demo", "--smoke", f"--out={tmp_path}").is_refusal("was not made by this demo")
+    assert (tmp_path / "mine.txt").read_text() == "keep"
