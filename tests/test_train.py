@@ -2,16 +2,18 @@
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import time
 
 import numpy as np
 import pytest
-from launching import ROOT, command, launch
+from launching import ROOT, command, launch, store
 
 from memjax.artifacts.metrics import read_metrics
 from memjax.artifacts.weights import read_weights
+from memjax.data.phantoms import draw
 from memjax.data.store import Store
 
 SMOKE = "--config=configs/ddpm.py:smoke"
@@ -56,17 +58,17 @@ def test_the_same_command_again_does_nothing_more(run):
 def test_samples_are_a_store_and_are_drawn_once(run, tmp_path):
     flags = [f"--run={run}", "--seeds=0:12", f"--out={tmp_path / 'samples'}", "--batch_size=8"]
     assert launch("sample", *flags).status == 0
-    store = Store.open(tmp_path / "samples")
-    assert len(store) == 12 and store.manifest.shape == (16, 16, 1)
-    assert [item.source for item in store.items][:2] == ["seed_00000000", "seed_00000001"]
-    assert store.manifest.preparation["seed_ids"] == "0:12"
+    drawn = Store.open(tmp_path / "samples")
+    assert len(drawn) == 12 and drawn.manifest.shape == (16, 16, 1)
+    assert [item.source for item in drawn.items][:2] == ["seed_00000000", "seed_00000001"]
+    assert drawn.manifest.preparation["seed_ids"] == "0:12"
     stamp = (tmp_path / "samples" / "images.npy").stat().st_mtime_ns
     assert launch("sample", *flags).status == 0
     assert (tmp_path / "samples" / "images.npy").stat().st_mtime_ns == stamp
     part = [f"--run={run}", "--seeds=5:7", f"--out={tmp_path / 'part'}", "--devices=2"]
     assert launch("sample", *part).status == 0
     found = Store.open(tmp_path / "part").images.astype(int)
-    assert np.abs(found - store.images[5:7].astype(int)).max() <= 1  # grey levels; other batches, other roundings
+    assert np.abs(found - drawn.images[5:7].astype(int)).max() <= 1  # grey levels; other batches, other roundings
 
 
 def test_what_sampling_refuses(run, tmp_path):
@@ -106,9 +108,35 @@ def test_a_changed_config_is_told_by_key_and_a_longer_run_is_no_change(run):
     assert changed.is_refusal("optim.lr was 0.0001, is 0.5", "--allow_config_change")
 
 
+def test_a_run_goes_on_with_its_own_images_only(run, tmp_path):
+    colours = np.repeat(draw("chest", range(12), size=(16, 16)).images, 3, axis=-1)
+    other = store(tmp_path / "colours", colours, split=["train"] * 12).path
+    refused = launch("train", SMOKE, f"--workdir={run}", f"--data={other}", "--config.every.monitor=0", "--devices=1")
+    assert refused.is_refusal("facts.data.shape was [16, 16, 1], is [16, 16, 3]", "facts.data.digest")
+
+
+def test_weights_of_other_images_are_refused(run, tmp_path):
+    damaged = tmp_path / "run"
+    shutil.copytree(run, damaged, ignore=shutil.ignore_patterns("compiled", "checkpoints"))
+    newest = max((damaged / "weights").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-100])
+    flags = ["--seeds=0:3", f"--out={tmp_path / 'samples'}"]
+    assert launch("sample", f"--run={damaged}", *flags).is_refusal(newest.name)
+    shutil.rmtree(damaged / "weights")
+    assert launch("sample", f"--run={damaged}", *flags).is_refusal("weights")
+    assert not (tmp_path / "samples").exists()
+
+
 def test_sigterm_saves_and_exits_with_0_and_the_run_goes_on_bit_for_bit(run, tmp_path):
-    long = [SMOKE, "--config.steps=400", "--config.every.monitor=0", "--config.every.evaluate=0",
-            "--config.every.preview=0", "--config.every.save=1000", "--devices=1", f"--workdir={tmp_path / 'run'}"]  # fmt: skip
+    never = [f"--config.every.{name}=0" for name in ("monitor", "evaluate", "preview")]
+    long = [
+        SMOKE,
+        "--config.steps=400",
+        *never,
+        "--config.every.save=1000",
+        "--devices=1",
+        f"--workdir={tmp_path / 'run'}",
+    ]
     process = subprocess.Popen(command("train", *long), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "run" / "metrics.jsonl"
     while not (metrics.exists() and metrics.stat().st_size) and process.poll() is None:
