@@ -119,6 +119,7 @@ def fit(
     writes = jax.process_index() == 0
     state, step, shardings = _first_or_restored(task, mesh, seed, checkpoints, tell)
     if step >= steps:
+        write_weights(run.weights_dir, step, task.weights(state), about)  # it may have been killed before it did
         return Outcome(step=step)
     profiler = _Profiler(profile, run.path / "profile")
     is_copying = was_asked = False
@@ -156,13 +157,13 @@ def fit(
                     if not is_copying:
                         checkpoints.save(step, state, {"step": step})
                         checkpoints.keep_also(step)
-                        write_weights(run.weights_dir, step, task.weights(state), dict(about))
+                        write_weights(run.weights_dir, step, task.weights(state), about)
                 elif due(every.save, also=is_last or was_asked):
                     checkpoints.save(step, state, {"step": step})
         profiler.stop()
         checkpoints.wait()
         if step == steps and not is_copying:
-            write_weights(run.weights_dir, step, task.weights(state), dict(about))
+            write_weights(run.weights_dir, step, task.weights(state), about)
     return Outcome(step=step, was_asked=was_asked and step < steps, is_copying=is_copying)
 
 
