@@ -195,17 +195,17 @@ def test_batches_are_closed_whatever_happens(tmp_path):
             closed.append(step)
 
     train(tmp_path / "run", 3, data=Data(batches_from=batches))
+    task = Line()
+    task.preview = lambda state: (_ for _ in ()).throw(RuntimeError("no picture"))
     with pytest.raises(RuntimeError, match="no picture"):
-        task = Line()
-        task.preview = lambda state: (_ for _ in ()).throw(RuntimeError("no picture"))
         train(tmp_path / "other", 6, task=task, data=Data(batches_from=batches))
     assert closed == [0, 0]
 
 
 def test_numbers_of_steps_are_checked():
-    with pytest.raises(UserError, match="every.log=0"):
+    with pytest.raises(UserError, match=r"every\.log=0"):
         Every(log=0)
-    with pytest.raises(UserError, match="every.preview=-1"):
+    with pytest.raises(UserError, match=r"every\.preview=-1"):
         Every(preview=-1)
 
 
