@@ -1,0 +1,108 @@
+"""What the training benchmark works on: diffusion U-Nets by name, and what ours does, a step or drawing."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """A U-Net of MONAI's DiffusionModelUNet family, one channel, float32; `peers` are names of `training_peers`."""
+
+    name: str
+    side: int
+    batch: int
+    width: int  # channels of the first level
+    mults: tuple[int, ...]  # channels of each level, in widths
+    attention: tuple[bool, ...]  # by level
+    head_channels: int
+    parameters: int  # ours and MONAI's
+    lucidrains: int  # width at which denoising-diffusion-pytorch's network has about as many parameters
+    blocks: int = 2  # at each level
+    peers: tuple[str, ...] = ("monai", "monai channels last", "lucidrains", "lucidrains channels last")
+
+    @property
+    def title(self) -> str:
+        """What the table says."""
+        return f"{self.side}x{self.side}, batch {self.batch}, {self.parameters / 1e6:.2f} M parameters"
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """Keyword arguments of `memjax.models.unet.UNet`."""
+        sides = [self.side >> level for level in range(len(self.mults))]
+        return {
+            "channels": 1,
+            "width": self.width,
+            "mults": self.mults,
+            "blocks": self.blocks,
+            "attention": tuple(side for side, is_attending in zip(sides, self.attention, strict=True) if is_attending),
+            "head_channels": self.head_channels,
+            "scale_shift": False,
+        }
+
+
+_LAST = (False, False, True)
+WORKLOADS = (
+    Workload("small28", 28, 64, 32, (1, 2, 2), _LAST, 64, 1_623_169, 34),
+    Workload("unet28", 28, 64, 64, (1, 2, 2), _LAST, 64, 6_469_889, 72),
+    Workload("unet64", 64, 16, 64, (1, 2, 2), _LAST, 64, 6_469_889, 72),
+)
+
+
+def by_name(name: str) -> Workload:
+    """Return the workload of this name."""
+    return next(work for work in WORKLOADS if work.name == name)
+
+
+def ours(work: Workload) -> tuple[Callable[[], float], int]:
+    """Return one training step of ours (forward, backward, Adam; donated), already compiled, and its parameters."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from memjax.models.unet import UNet
+    from memjax.nn.once import compiler_options
+    from memjax.trees import count
+
+    net, optimizer = UNet(**work.model), optax.adam(1e-4)
+    xt, eps = jax.random.normal(jax.random.key(0), (2, work.batch, work.side, work.side, 1))
+    t = jax.random.randint(jax.random.key(1), (work.batch,), 0, 1000)
+
+    def step(state: Any, xt: jax.Array, t: jax.Array, eps: jax.Array) -> Any:
+        params, slots = state
+        loss, gradient = jax.value_and_grad(lambda p: jnp.mean(jnp.square(net.apply(p, xt, t) - eps)))(params)
+        updates, slots = optimizer.update(gradient, slots, params)
+        return (optax.apply_updates(params, updates), slots), loss
+
+    params = jax.jit(net.init)(jax.random.key(0), xt[:1], t[:1])
+    states = [(params, optimizer.init(params))]
+    options = compiler_options(jax.default_backend())
+    compiled = jax.jit(step, donate_argnums=0, compiler_options=options).lower(states[0], xt, t, eps).compile()
+
+    def run() -> float:
+        state, loss = compiled(states.pop(), xt, t, eps)
+        states.append(state)
+        return float(loss)
+
+    return run, count(params)
+
+
+def ours_sampling(work: Workload, images: int, steps: int) -> tuple[Callable[[], float], int]:
+    """Return drawing so many images at once with DDIM in so many steps, already compiled, and the parameters."""
+    import jax
+    import jax.numpy as jnp
+
+    from memjax.models.denoiser import denoiser
+    from memjax.nn.once import compiler_options
+    from memjax.objectives.steppers import Sampler
+    from memjax.trees import count
+
+    settings = {name: value for name, value in work.model.items() if name != "channels"}
+    model = denoiser((work.side, work.side, 1), model=settings, diffusion={})
+    sampler = Sampler(method="ddim", steps=steps)
+    params = jax.jit(model.init)(jax.random.key(0))
+    ids = jnp.arange(images)
+    options = compiler_options(jax.default_backend())
+    drawn = jax.jit(lambda params, ids: model.draw(params, ids, sampler), compiler_options=options)
+    compiled = drawn.lower(params, ids).compile()
+    return lambda: float(jnp.mean(compiled(params, ids))), count(params)
