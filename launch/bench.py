@@ -1,7 +1,8 @@
-"""Time and memory of the audit's search: against what its users could pick otherwise, and as sets grow.
+"""Time and memory of searching and training: against what users could pick otherwise, and as sets grow.
 
     python -m launch.bench audit [--out=FILE.json] [--only=plain64 --only=volumes48] [--rounds=3]
     python -m launch.bench audit --growth [--out=FILE.json]
+    python -m launch.bench train [--task=ddpm] [--only=unet28] [--sampling] [--out=FILE.json]
     python -m launch.bench disk --folder=DIR [--side=64] [--sizes=12500,25000,50000]
 
 Wants the `bench` extra (pip install -e '.[bench]') and, for radiographs, MEMJAX_REAL_DATA. Candidates take turns in one
@@ -9,6 +10,9 @@ process under one allocator setting, medians are compared, answers are compared 
 its own for each. Every row has `work, peer, ratio, ours_s, peer_s, ours_rss_mib, peer_rss_mib` (ratio = peer time / our
 time) and the share of agreeing ids. Both sides return the ten best gallery images of every query; ours also the ten
 best queries of every gallery image, certified in float64. Times include normalising the uint8 images, not compiling.
+
+`train`: one step of a diffusion U-Net (forward, backward, Adam) in float32, against PyTorch networks of as many
+parameters; with --sampling drawing with DDIM instead.
 
 With --growth instead: how our time grows with the number of gallery images and of queries, with fitted exponents; with
 --out also as a plot. `disk` draws stores into a folder and searches each from there, in a process of its own.
@@ -27,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from launch import boot, from_disk, peers
+from launch import boot, from_disk, peers, training_workloads
 from launch.workloads import WORKLOADS, Workload, by_name
 from memjax.errors import UserError
 
@@ -36,8 +40,13 @@ if TYPE_CHECKING:
 
 _OUT = flags.DEFINE_string("out", None, "Write the rows to this JSON file too.")
 _ONLY = flags.DEFINE_multi_enum(
-    "only", [], [work.name for work in WORKLOADS], "Workloads to run, repeated; default: all."
+    "only",
+    [],
+    [work.name for work in (*WORKLOADS, *training_workloads.WORKLOADS)],
+    "Workloads to run, repeated; default: all.",
 )
+_TASK = flags.DEFINE_enum("task", "ddpm", ["ddpm"], "train: which model.")
+_SAMPLING = flags.DEFINE_bool("sampling", False, "train: draw images instead of training.")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Timed rounds; the candidates take turns.", lower_bound=1)
 _PLAN = flags.DEFINE_enum("plan", "auto", ["auto", "product", "symmetric", "sketched"], "The plan of our search.")
 _GROWTH = flags.DEFINE_bool("growth", False, "Measure growth with the sizes of the sets instead.")
@@ -66,9 +75,12 @@ class _Row:
 
 def main(what: str) -> None:
     """Run the benchmark `what` and print its table."""
-    if what not in ("audit", "disk"):
-        raise UserError(f"there is no benchmark {what!r}; write python -m launch.bench audit, or disk.")
+    if what not in ("audit", "train", "disk"):
+        raise UserError(f"there is no benchmark {what!r}; write python -m launch.bench audit, train, or disk.")
     boot.keep_freed_memory()
+    if what == "train":
+        _train()
+        return
     if what == "disk":
         _from_disk()
         return
@@ -82,9 +94,7 @@ def main(what: str) -> None:
     if _GROWTH.value:
         _growth()
         return
-    missing = [name for name in ("faiss", "torch", "sklearn") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UserError(f"{', '.join(missing)} not installed; run pip install -e '.[bench]' first.")
+    _check_installed("faiss", "torch", "sklearn")
     rows = [row for work in chosen for row in _compare(work)]
     print(f"{'work':62} {'peer':16} {'ratio':>6} {'ours':>8} {'peer':>8} {'ours MiB':>9} {'peer MiB':>9} {'same':>7}")
     for row in rows:
@@ -94,6 +104,44 @@ def main(what: str) -> None:
         )
     if _OUT.value:
         Path(_OUT.value).write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) + "\n")
+
+
+def _train() -> None:
+    """Compare training steps, or sampling, and print the table."""
+    from launch import training_speed
+
+    chosen = [work for work in training_workloads.WORKLOADS if not _ONLY.value or work.name in _ONLY.value]
+    how = {"threads": boot.workers(), "sampling": _SAMPLING.value}
+    if _RSS_OF.value:
+        run, _ = training_speed.candidate(chosen[0], _RSS_OF.value, **how)
+        run()
+        print(_own_peak_mib())
+        return
+    _check_installed("torch", "monai", "denoising_diffusion_pytorch")
+    rows = []
+    for work in chosen:
+        found = training_speed.compare(work, rounds=_ROUNDS.value, **how)
+        more = [f"--only={work.name}", *(["--sampling"] if _SAMPLING.value else [])]
+        memory = {
+            name: float(_in_own_process("train", [f"--rss_of={name}", *more]).split()[-1])
+            for name in ("ours", *work.peers)
+        }
+        for row, name in zip(found, work.peers, strict=True):
+            rows.append({**row, "ours_rss_mib": memory["ours"], "peer_rss_mib": memory[name]})
+    print(f"{'work':62} {'peer':34} {'ratio':>6} {'images/s':>9} {'ours MiB':>9} {'peer MiB':>9}")
+    for row in rows:
+        print(
+            f"{row['work']:62} {row['peer']:34} {row['ratio']:6.2f} {row['ours_images_per_s']:9.1f} "
+            f"{row['ours_rss_mib']:9.0f} {row['peer_rss_mib']:9.0f}"
+        )
+    if _OUT.value:
+        Path(_OUT.value).write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def _check_installed(*names: str) -> None:
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"{', '.join(missing)} not installed; run pip install -e '.[bench]' first.")
 
 
 def _compare(work: Workload) -> list[_Row]:

@@ -14,6 +14,7 @@ from memjax.build import build
 from memjax.keys import key_for
 from memjax.mesh import batch_sharding, replicated
 from memjax.models.denoiser import denoiser
+from memjax.nn.once import compiler_options
 from memjax.objectives.steppers import Sampler
 
 Draw = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
@@ -46,7 +47,11 @@ def make_draw(
     template = jax.eval_shape(model.init, key_for(0, "init"))
     params = jax.device_put(into(template, leaves), replicated(mesh))
     split = batch_sharding(mesh)
-    drawn = jax.jit(lambda params, ids, label: model.draw(params, ids, sampler, label), out_shardings=split)
+    drawn = jax.jit(
+        lambda params, ids, label: model.draw(params, ids, sampler, label),
+        out_shardings=split,
+        compiler_options=compiler_options(mesh.devices.flat[0].platform),
+    )
 
     def draw(seed_ids: np.ndarray, label: np.ndarray | None) -> np.ndarray:
         ids, labels = (

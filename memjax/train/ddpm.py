@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, Key
 from memjax.keys import key_at, key_for, keys_of
 from memjax.mesh import batch_sharding, replicated
 from memjax.models.denoiser import Denoiser
+from memjax.nn.once import compiler_options
 from memjax.objectives.steppers import Sampler
 from memjax.train.ema import Ema
 from memjax.train.optim import Optimizer
@@ -151,7 +152,8 @@ class Ddpm:
             label = None if self.denoiser.n_classes is None else ids % self.denoiser.n_classes
             return self.denoiser.draw(params, ids, self._sampler, label)
 
-        return jax.jit(drawn, out_shardings=replicated(self._mesh))
+        options = compiler_options(self._mesh.devices.flat[0].platform)
+        return jax.jit(drawn, out_shardings=replicated(self._mesh), compiler_options=options)
 
     def weights(self, state: State) -> Tree:
         """Return the averaged parameters."""
