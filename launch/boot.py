@@ -95,6 +95,8 @@ def join_processes(coordinator: str | None, n_processes: int | None, process_id:
       UserError: the others cannot be reached.
     """
     if coordinator is None:
+        if n_processes is not None or process_id is not None:
+            raise UserError("--n_processes and --process_id want --coordinator=HOST:PORT, the address of process 0.")
         return
     import jax
 
@@ -111,7 +113,8 @@ def join_processes(coordinator: str | None, n_processes: int | None, process_id:
 class StopRequests:
     """Say, after a step, whether the machine or the user wants us to stop: once for all processes, after the same step.
 
-    SIGTERM, which schedulers send before they take a machine away, or Ctrl-C. A second Ctrl-C interrupts at once.
+    SIGTERM, which schedulers send before they take a machine away, or, of a single process, Ctrl-C; a second Ctrl-C
+    interrupts at once. To be used in a `with`, after which signals do what they did before.
     """
 
     def __init__(self):
@@ -120,9 +123,15 @@ class StopRequests:
         self.was_interrupted = False
         self._asked = False
         self._is_alone = jax.process_count() == 1
-        signal.signal(signal.SIGINT, self._note)
-        if self._is_alone:  # else JAX itself hears SIGTERM
-            signal.signal(signal.SIGTERM, self._note)
+
+    def __enter__(self) -> "StopRequests":
+        heard = (signal.SIGINT, signal.SIGTERM) if self._is_alone else ()  # else JAX itself hears SIGTERM
+        self._before = {number: signal.signal(number, self._note) for number in heard}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def __call__(self, step: int) -> bool:
         """Return whether to stop after this step."""

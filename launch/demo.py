@@ -34,8 +34,8 @@ def main() -> None:
     boot.keep_freed_memory()
     boot.use_compilation_cache(out / "cache" / "compiled")
 
-    stop = boot.StopRequests()
-    outcome = training.train(config, out / "run", data=None, is_asked_to_stop=stop)
+    with boot.StopRequests() as stop:
+        outcome = training.train(config, out / "run", data=None, is_asked_to_stop=stop)
     if outcome.was_asked:
         raise KeyboardInterrupt
     sampling.sample(out / "run", range(config["samples"]), out / "synthetic")

@@ -1,8 +1,10 @@
 """When does a model begin to copy? The audit of a few fixed seeds, while the model trains.
 
-The same seed ids are drawn at every look and compared with the training images by the audit's exact search. A score
-counts as a copy's if it is above the threshold that few of the held-out images' best training scores exceed. Whether
-there are more such images than chance explains is Fisher's exact test of synthetic against held-out images.
+The same seed ids are drawn at every look and compared with the training images by the audit's exact search. An image
+counts as a copy if its best training score is above the threshold that few held-out images' exceed, and its nearest
+training image is nearer, compared with the second nearest, than it is to all but as few held-out images. Without the
+second condition blurred images count, which resemble everybody. Whether there are more such images than chance explains
+is Fisher's exact test of synthetic against held-out images, which are put through the same rule.
 """
 
 from collections.abc import Callable
@@ -32,8 +34,8 @@ class MemorizationMonitor:
       may_stop: whether the run ends when copying is seen.
       seeds: how many seed ids are drawn.
       symmetry: orientations under which a copy is still a copy.
-      percentile: of the held-out images' best training scores: the threshold.
-      p_value: below which there are too many above the threshold for chance.
+      percentile: of the held-out images' best training scores: the threshold; 100 minus it, of their ratios.
+      p_value: below which there are more copies than chance explains.
 
     Raises:
       UserError: nothing is held out, or a value is out of range.
@@ -67,8 +69,10 @@ class MemorizationMonitor:
         self._p_value = p_value
         self._mesh = mesh
         self._train = _Part(sets.store, sets.ids)
-        self._heldout = np.sort(self._best(_Part(*sets.heldout), "correlation", 1)[:, 0])
-        self._threshold = float(np.percentile(self._heldout, percentile))
+        self._heldout_score, ratio = self._nearness(_Part(*sets.heldout))
+        self._threshold = float(np.percentile(self._heldout_score, percentile))
+        self._ratio = float(np.percentile(ratio, 100 - percentile))
+        self._heldout_copies = int(self._are_copies(self._heldout_score, ratio).sum())
 
     def __call__(self, step: int, state: Any) -> tuple[dict[str, float], bool]:
         """Return what to tell of this state, and whether the run is to end."""
@@ -76,28 +80,35 @@ class MemorizationMonitor:
 
         images = self._draw(state, self._seed_ids)
         drawn = ArrayImages(images, np.tile(np.float32([-1, 1]), (len(images), 1)))
-        score = self._best(drawn, "correlation", 1)[:, 0]
-        near = self._best(drawn, "msd", 2)
-        ratio = np.sqrt(near[:, 0] / np.minimum(near[:, 1], -1e-12))
-        above = int((score > self._threshold).sum())
-        p = self._chance(above)
+        score, ratio = self._nearness(drawn)
+        copies = int(self._are_copies(score, ratio).sum())
+        p = self._chance(copies)
         told = {
-            "monitor/copied_fraction": above / len(score),
+            "monitor/copied_fraction": copies / len(score),
             "monitor/p_value": p,
+            "monitor/above_fraction": float((score > self._threshold).mean()),
+            "monitor/ratio_fraction": float((ratio < _RATIO).mean()),
             "monitor/threshold": self._threshold,
             "monitor/score_median": float(np.median(score)),
-            "monitor/heldout_score_median": float(np.median(self._heldout)),
-            "monitor/ratio_fraction": float((ratio < _RATIO).mean()),
+            "monitor/heldout_score_median": float(np.median(self._heldout_score)),
         }
         return told, self._may_stop and p < self._p_value
 
-    def _chance(self, above: int) -> float:
-        """Return how likely so many images above the threshold are if synthetic ones score like held-out ones."""
+    def _are_copies(self, score: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+        return (score > self._threshold) & (ratio < self._ratio)
+
+    def _chance(self, copies: int) -> float:
+        """Return how likely so many copies are if synthetic images are to training images as held-out ones are."""
         from scipy.stats import hypergeom
 
-        n, held = len(self._seed_ids), len(self._heldout)
-        both = above + int((self._heldout > self._threshold).sum())
-        return float(hypergeom.sf(above - 1, n + held, both, n))
+        n, held = len(self._seed_ids), len(self._heldout_score)
+        return float(hypergeom.sf(copies - 1, n + held, copies + self._heldout_copies, n))
+
+    def _nearness(self, images: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return each image's best training score, and its nearest over its second-nearest distance."""
+        near = -self._best(images, "msd", 2)
+        ratio = np.sqrt(np.maximum(near[:, 0], 0) / np.maximum(near[:, 1], 1e-12))
+        return self._best(images, "correlation", 1)[:, 0], ratio
 
     def _best(self, images: Any, score: str, k: int) -> np.ndarray:
         """Return the k best training scores of each image, best first."""

@@ -42,21 +42,22 @@ def main() -> int:
     boot.keep_freed_memory()
     boot.join_processes(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     boot.use_compilation_cache(cache or workdir / "compiled")
-    stop = boot.StopRequests()
-    outcome = training.train(
-        config,
-        workdir,
-        data=boot.place_if_given(_DATA),
-        heldout=boot.place_if_given(_HELDOUT),
-        stop_on_memorization=_STOP.value,
-        allow_config_change=_CHANGE.value,
-        workers=_WORKERS.value,
-        n_devices=_DEVICES.value,
-        profile=profile,
-        is_asked_to_stop=stop,
-    )
+    with boot.StopRequests() as stop:
+        outcome = training.train(
+            config,
+            workdir,
+            data=boot.place_if_given(_DATA),
+            heldout=boot.place_if_given(_HELDOUT),
+            stop_on_memorization=_STOP.value,
+            allow_config_change=_CHANGE.value,
+            workers=_WORKERS.value,
+            n_devices=_DEVICES.value,
+            profile=profile,
+            is_asked_to_stop=stop,
+        )
     if outcome.is_copying:
-        boot.say(f"stopped after step {outcome.step}: the model copies; what was kept is from before")
+        kept = f"the weights that were kept are of step {outcome.kept}" if outcome.kept else "no weights were kept"
+        boot.say(f"stopped after step {outcome.step}: the model copies; {kept}")
     if outcome.was_asked and stop.was_interrupted:
         raise KeyboardInterrupt
     return 0

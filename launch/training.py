@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from memjax.data.store import Store
     from memjax.train.loop import Data, Outcome
 
-_FREE = ("steps", "every", "monitor", "facts.version")  # what may differ when a run goes on
+_FREE = ("steps", "every", "monitor", "fsdp", "facts.version")  # what may differ when a run goes on
 _EVALUATED = 256  # images of each set that the loss by noise level is taken over, at most
 
 
@@ -71,6 +71,7 @@ def train(
     from memjax.train.loop import Every, fit
     from memjax.train.tasks import make_task
 
+    _check(config, stop_on_memorization)
     sets = _sets(config, workdir, data, heldout)
     mesh = train_mesh(config["fsdp"], n_devices)
     check_batch(mesh, config["batch_size"], config["microbatches"])
@@ -78,17 +79,6 @@ def train(
     classes = pipeline.classes if config["with_labels"] else ()
     every = build(Every, config["every"], "every")
     task = make_task(config, shape=sets.store.manifest.shape, n_classes=len(classes) or None, mesh=mesh)
-    monitor = None
-    if every.monitor:
-        monitor = build(
-            MemorizationMonitor,
-            config["monitor"],
-            "monitor",
-            draw=task.draw,
-            sets=sets,
-            mesh=audit_mesh(),
-            may_stop=stop_on_memorization,
-        )
     facts = {"version": __version__, "data": _facts(sets, classes)}
     writes = jax.process_index() == 0
     with (
@@ -102,6 +92,17 @@ def train(
         ) as run,
         Checkpoints(run.checkpoints_dir) as checkpoints,
     ):
+        monitor = None
+        if every.monitor:
+            monitor = build(
+                MemorizationMonitor,
+                config["monitor"],
+                "monitor",
+                draw=task.draw,
+                sets=sets,
+                mesh=audit_mesh(),
+                may_stop=stop_on_memorization,
+            )
         outcome = fit(
             task,
             _data(pipeline, sets, mesh, config["batch_size"]),
@@ -123,29 +124,39 @@ def train(
                 len(sets.store),
                 batch_size=config["batch_size"],
                 seed=config["seed"],
-                steps=outcome.step,
+                steps=outcome.kept,
                 ids=sets.ids,
             )
             write_exposures(workdir / "exposures.csv", sets.store, counts)
-            run.complete(outcome.step)
+            if not outcome.is_copying:
+                run.complete(outcome.step)
     return outcome
+
+
+def _check(config: Mapping[str, Any], stop_on_memorization: bool) -> None:
+    """Raise `UserError` for numbers that make no training."""
+    for name, least in (("steps", 1), ("batch_size", 1), ("microbatches", 1), ("fsdp", 1), ("n_train", 0)):
+        if config[name] < least:
+            raise UserError(f"config.{name}={config[name]} is too small; give {least} or more.")
+    if not 0 <= config["drop_label"] < 1:
+        raise UserError(f"config.drop_label={config['drop_label']} must be from 0 to below 1.")
+    if stop_on_memorization and not config["every"]["monitor"]:
+        raise UserError("--stop_on_memorization needs a monitor; give --config.every.monitor=STEPS, for example 1000.")
 
 
 def _sets(config: Mapping[str, Any], workdir: Path, data: Path | None, heldout: Path | None) -> Sets:
     import numpy as np
 
-    from memjax.data.split import first_images, heldout_ids, training_ids
+    from memjax.data.split import heldout_ids
     from memjax.data.store import Store
 
     if data is None:
+        if heldout is not None:
+            raise UserError(f"--heldout={heldout} without --data: phantoms bring their own; give --data=STORE as well.")
         train_store, other = _drawn(config["phantoms"], workdir / "data")
-        return Sets(train_store, training_ids(train_store.items), (other, heldout_ids(other.items)))
+        return Sets(train_store, _chosen(config, train_store), (other, heldout_ids(other.items)))
     store = Store.open(data)
-    ids = training_ids(store.items)
-    if not len(ids):
-        raise UserError(f"--data={data} has no images to train on: all are held out; prepare it with others.")
-    if config["n_train"]:
-        ids = first_images(store.items, ids, config["n_train"], config["seed"])
+    ids = _chosen(config, store)
     if heldout is None:
         away = heldout_ids(store.items)
         return Sets(store, ids, (store, away) if len(away) else None)
@@ -157,6 +168,16 @@ def _sets(config: Mapping[str, Any], workdir: Path, data: Path | None, heldout: 
         )
     away = heldout_ids(other.items)
     return Sets(store, ids, (other, away if len(away) else np.arange(len(other))))
+
+
+def _chosen(config: Mapping[str, Any], store: "Store") -> "np.ndarray":
+    """Return the ids of the images to train on."""
+    from memjax.data.split import first_images, training_ids
+
+    ids = training_ids(store.items)
+    if not len(ids):
+        raise UserError(f"{store.path} has no images to train on: all are held out; prepare it with others.")
+    return first_images(store.items, ids, config["n_train"], config["seed"]) if config["n_train"] else ids
 
 
 def _drawn(phantoms: Mapping[str, Any] | None, folder: Path) -> "tuple[Store, Store]":
@@ -202,6 +223,8 @@ def _pipeline(config: Mapping[str, Any], sets: Sets, workers: int) -> "Pipeline"
 
 def _data(pipeline: "Pipeline", sets: Sets, mesh: "Mesh", batch_size: int) -> "Data":
     """Return this process's rows of everything: batches to train on, and sets to measure the loss on."""
+    import numpy as np
+
     from memjax.data.pipeline import held_out_batches
     from memjax.mesh import own_rows
     from memjax.train.loop import Data
@@ -209,7 +232,8 @@ def _data(pipeline: "Pipeline", sets: Sets, mesh: "Mesh", batch_size: int) -> "D
     rows = own_rows(mesh, batch_size)
 
     def own(store: "Store", ids: "np.ndarray") -> "Iterator[dict[str, np.ndarray]]":
-        for batch in held_out_batches(store, ids[:_EVALUATED], batch_size):
+        chosen = ids[np.linspace(0, len(ids) - 1, min(len(ids), _EVALUATED)).astype(int)]  # of all patients alike
+        for batch in held_out_batches(store, chosen, batch_size):
             yield {name: values[rows] for name, values in batch.items()}
 
     def named() -> "dict[str, Iterator[dict[str, np.ndarray]]]":

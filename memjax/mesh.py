@@ -81,9 +81,15 @@ def check_batch(mesh: Mesh, batch_size: int, microbatches: int = 1) -> None:
 
 
 def own_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
-    """Return which rows of a global batch this process has to supply, ascending: [b]."""
+    """Return which rows of a global batch this process has to supply, ascending: [b].
+
+    Raises:
+      UserError: none of its devices is in the mesh.
+    """
     places = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
     rows = [np.arange(batch_size)[place[0]] for place in places.values() if place is not None]
+    if not rows:
+        raise UserError(f"--devices={mesh.size} leaves this process none; leave it away, or start fewer processes.")
     return np.unique(np.concatenate(rows))
 
 

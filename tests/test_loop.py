@@ -152,7 +152,7 @@ def test_a_value_that_is_not_finite_ends_the_run_by_name_and_step(tmp_path):
             yield one if number < 5 else {**one, "y": one["y"] * np.float32(np.nan)}
 
     with pytest.raises(UserError, match=r"nan at step 6 .*loss nan"):
-        train(tmp_path / "run", 10, data=Data(batches_from=diverging))
+        train(tmp_path / "run", 10, data=Data(batches_from=diverging), every=Every(log=100, save=4))
     with Checkpoints(tmp_path / "run" / "checkpoints") as kept:
         assert kept.latest() == 4
 
@@ -172,7 +172,7 @@ def test_the_monitor_ends_a_run_and_what_is_kept_is_from_before(tmp_path):
     watch = Watch(from_step=6)
     every = Every(log=1, save=1, evaluate=0, preview=0, monitor=2)
     outcome, _ = train(tmp_path / "run", 20, every=every, monitor=watch)
-    assert outcome.is_copying and outcome.step == 6
+    assert outcome.is_copying and (outcome.step, outcome.kept) == (6, 4)
     assert watch.seen == [(2, 2), (4, 4), (6, 6)]
     with Checkpoints(tmp_path / "run" / "checkpoints") as kept:
         assert kept.steps() == [4, 5]

@@ -62,16 +62,26 @@ def test_turned_copies_count_only_if_asked_for(sets):
     assert turned["monitor/ratio_fraction"] == 1 and plain["monitor/ratio_fraction"] == 0
 
 
-def test_the_threshold_is_the_percentile_and_chance_is_fishers(sets):
-    one = monitor(sets, UNSEEN[:30], percentile=80.0)
-    told, _ = one(1, None)
-    train, heldout = sets.store.unit_range(sets.ids), sets.heldout[0].unit_range(sets.heldout[1])
-    n = len(heldout)
-    best = np.corrcoef(np.concatenate([heldout, train]).reshape(n + len(train), -1))[:n, n:].max(1)
-    assert told["monitor/threshold"] == pytest.approx(np.percentile(best, 80), abs=1e-5)
-    above = round(told["monitor/copied_fraction"] * 30)
-    held_above = int((best > told["monitor/threshold"]).sum())
-    table = [[above, 30 - above], [held_above, 40 - held_above]]
+def test_a_blurred_image_resembles_everybody_and_is_no_copy(sets):
+    mean = sets.store.unit_range(sets.ids).mean(0, keepdims=True)
+    told, is_end = monitor(sets, np.repeat(mean, 20, axis=0))(1, None)
+    assert told["monitor/above_fraction"] == 1 and told["monitor/copied_fraction"] == 0 and not is_end
+
+
+def test_the_thresholds_are_percentiles_and_chance_is_fishers(sets):
+    told, _ = monitor(sets, UNSEEN[:30], percentile=80.0)(1, None)
+    train = sets.store.unit_range(sets.ids).reshape(len(sets.ids), -1)
+    score, ratio = {}, {}
+    for name, images in (("heldout", sets.heldout[0].unit_range(sets.heldout[1])), ("drawn", UNSEEN[:30])):
+        flat = images.reshape(len(images), -1)
+        score[name] = np.corrcoef(np.concatenate([flat, train]))[: len(flat), len(flat) :].max(1)
+        near = np.sort(np.linalg.norm(flat[:, None].astype(np.float64) - train, axis=2), axis=1)
+        ratio[name] = near[:, 0] / near[:, 1]
+    high, low = np.percentile(score["heldout"], 80), np.percentile(ratio["heldout"], 20)
+    counts = {name: int(((score[name] > high) & (ratio[name] < low)).sum()) for name in score}
+    assert told["monitor/threshold"] == pytest.approx(high, abs=1e-5)
+    assert told["monitor/copied_fraction"] == pytest.approx(counts["drawn"] / 30)
+    table = [[counts["drawn"], 30 - counts["drawn"]], [counts["heldout"], 40 - counts["heldout"]]]
     assert told["monitor/p_value"] == pytest.approx(stats.fisher_exact(table, alternative="greater").pvalue)
 
 

@@ -104,7 +104,9 @@ def test_who_is_trained_on_and_who_is_held_out():
     rows = [dataclasses.replace(row, split=split) for row, split in zip(
         items(["a", "b", "c", "d"]), ["train", "val", "test", ""], strict=True)]  # fmt: skip
     assert training_ids(rows).tolist() == [0, 3]
-    assert heldout_ids(rows).tolist() == [1]
+    assert heldout_ids(rows).tolist() == [1, 2]
+    apart = [dataclasses.replace(rows[0], split="heldout"), *rows[1:]]
+    assert heldout_ids(apart).tolist() == [0]
     assert heldout_ids(rows[2:]).tolist() == [2]
     assert heldout_ids(rows[:1]).tolist() == []
     with pytest.raises(UserError, match=r"config\.n_train=3, but there are 2"):

@@ -98,6 +98,12 @@ def test_what_sampling_refuses(run, tmp_path):
     ([SMOKE, "--config.fsdp=3"], ["--fsdp=3"]),
     ([SMOKE, "--profile=5,3"], ["--profile"]),
     ([SMOKE, "--data=nowhere"], ["nowhere"]),
+    ([SMOKE, "--heldout=nowhere"], ["--heldout=nowhere without --data"]),
+    ([SMOKE, "--config.microbatches=0"], ["config.microbatches=0"]),
+    ([SMOKE, "--config.n_train=-1"], ["config.n_train=-1"]),
+    ([SMOKE, "--config.n_train=13"], ["config.n_train=13", "there are 12"]),
+    ([SMOKE, "--stop_on_memorization", "--config.every.monitor=0"], ["--config.every.monitor=STEPS"]),
+    ([SMOKE, "--n_processes=2"], ["--coordinator=HOST:PORT"]),
 ])  # fmt: skip
 def test_what_training_refuses_before_it_begins(tmp_path, given, told):
     assert launch("train", *given, f"--workdir={tmp_path / 'run'}").is_refusal(*told)

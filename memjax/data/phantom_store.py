@@ -8,6 +8,7 @@ import numpy as np
 from memjax.data.manifest import Manifest
 from memjax.data.phantoms import Phantoms
 from memjax.data.store import NewItem, Store, StoreWriter
+from memjax.digest import array_digest
 
 
 def write_phantoms(
@@ -30,8 +31,11 @@ def write_phantoms(
     images = drawn.images if images is None else images
     patients = drawn.patient if patients is None else patients
     slices = drawn.slice if len(drawn.slice) == len(images) else (None,) * len(images)
-    with StoreWriter(path, shape=images.shape[1:], dtype="uint8", settings="phantoms") as writer:
+    settings = [array_digest(images), list(patients), split]
+    with StoreWriter(path, shape=images.shape[1:], dtype="uint8", settings=settings) as writer:
         for i, (image, patient, z) in enumerate(zip(images, patients, slices, strict=True)):
+            if str(i) in writer.done:
+                continue
             source = f"{path.name}_{i:05d}"
             writer.add(str(i), [NewItem(image=image, source=source, patient=patient, slice=z, split=split)])
         return writer.finish(

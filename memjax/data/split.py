@@ -88,8 +88,8 @@ def first_images(items: Sequence[Item], ids: np.ndarray, count: int, seed: int) 
 
 
 def heldout_ids(items: Sequence[Item]) -> np.ndarray:
-    """Return the ids of the images held out: of the first split that has any, of `heldout`, `val`, `test`."""
-    for split in ("heldout", "val", "test"):
-        if found := [item.id for item in items if item.split == split]:
+    """Return the ids of the images held out, ascending: of the split `heldout`, else of `val` and `test` together."""
+    for splits in (("heldout",), ("val", "test")):
+        if found := [item.id for item in items if item.split in splits]:
             return np.array(found, np.int64)
     return np.array([], np.int64)

@@ -62,6 +62,7 @@ class Ddpm:
         self._drop_label = drop_label
         self._seed = seed
         self._mesh = mesh
+        self._options = compiler_options(mesh.devices.flat[0].platform)
         self._has_dropout = denoiser.network.dropout > 0
 
     def init(self, key: Key[Array, ""]) -> State:
@@ -125,7 +126,7 @@ class Ddpm:
 
             return jax.lax.map(at_level, jnp.asarray(_times(self.denoiser.diffusion.steps), jnp.int32)), mask.sum()
 
-        return jax.jit(summed, out_shardings=replicated(self._mesh))
+        return jax.jit(summed, out_shardings=replicated(self._mesh), compiler_options=self._options)
 
     def preview(self, state: State) -> dict[str, np.ndarray]:
         """Return the images of the first seed ids."""
@@ -152,8 +153,7 @@ class Ddpm:
             label = None if self.denoiser.n_classes is None else ids % self.denoiser.n_classes
             return self.denoiser.draw(params, ids, self._sampler, label)
 
-        options = compiler_options(self._mesh.devices.flat[0].platform)
-        return jax.jit(drawn, out_shardings=replicated(self._mesh), compiler_options=options)
+        return jax.jit(drawn, out_shardings=replicated(self._mesh), compiler_options=self._options)
 
     def weights(self, state: State) -> Tree:
         """Return the averaged parameters."""

@@ -14,9 +14,10 @@ from memjax.trees import Tree
 class Ema:
     """How parameters are averaged: ema <- d ema + (1 - d) params.
 
-    Either d = `decay`, applied every `every` steps, while until step `copy_until` the average is a mere copy
-    (Khader et al.: 0.995, 10, 2000). Or a half-life in images, d = 2^(-batch * every / half_life), of at most `ramp`
-    times the images seen, so that the average does not remember the random start (StyleGAN2-ADA: 500,000 and 0.05).
+    d = `decay`, applied every `every` steps, while until step `copy_until` the average is a mere copy (Khader et al.:
+    0.995, 10, 2000). Or, where there is one, a half-life in images, d = 2^(-batch * every / half_life), of at most
+    `ramp` times the images seen, so that the average does not remember the random start (StyleGAN2-ADA: 500,000 and
+    0.05).
     """
 
     decay: float | None = None
@@ -26,8 +27,8 @@ class Ema:
     copy_until: int = 0
 
     def __post_init__(self):
-        if (self.decay is None) == (self.half_life_images is None):
-            raise UserError("ema wants either decay or half_life_images; set one of them to None.")
+        if self.decay is None and self.half_life_images is None:
+            raise UserError("ema wants a decay or half_life_images; give one of them.")
         if self.decay is not None and not 0 <= self.decay < 1:
             raise UserError(f"ema.decay={self.decay} must be from 0 to below 1.")
         if self.half_life_images is not None and self.half_life_images <= 0:
@@ -37,7 +38,7 @@ class Ema:
 
     def decay_at(self, step: Int[Array, ""], batch_size: int) -> Float[Array, ""]:
         """Return d after `step` finished steps; 1 where nothing is to change, 0 where it is a copy."""
-        if self.decay is not None:
+        if self.half_life_images is None:
             decay = jnp.float32(self.decay)
         else:
             half_life = jnp.float32(self.half_life_images)

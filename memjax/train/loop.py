@@ -1,8 +1,8 @@
 """The one training loop: what happens at which step, for every task.
 
 A checkpoint at step k means that k batches are consumed. Batch k is a function of (seed, k), so a run that is continued
-is the run that was not interrupted, bit for bit where the device's arithmetic is. The line that trains never waits for
-the device: its results are read when they are told.
+is the run that was not interrupted, bit for bit where the device's arithmetic is. The line that trains does not wait
+for its step, only for the one before, so that the queue stays short and the device busy.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ Local = Mapping[str, np.ndarray]  # the rows of a batch that this process suppli
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Every:
-    """Steps between two of each; 0: never. All but the monitor also come after the last step."""
+    """Steps between two of each; 0: never (but `log` and `save`). All but the monitor come after the last step, too."""
 
     log: int = 50
     save: int = 1000
@@ -46,7 +46,8 @@ class Every:
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
             if value < (1 if name in ("log", "save") else 0):
-                raise UserError(f"every.{name}={value} is no number of steps; give 1 or more (0: never).")
+                never = "" if name in ("log", "save") else ", or 0 for never"
+                raise UserError(f"every.{name}={value} is no number of steps; give 1 or more{never}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,9 +71,10 @@ class Monitor(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """After how many steps `fit` ended, and why, if not because it was done."""
+    """After how many steps `fit` ended, and why, if not because it was done; `kept`: the step of the newest weights."""
 
     step: int
+    kept: int
     was_asked: bool = False
     is_copying: bool = False
 
@@ -107,7 +109,7 @@ def fit(
       checkpoints: where states are kept.
       about: written into exported weights.
       monitor: looks at the state every `every.monitor` steps. When it sees copying the run ends, and the newest
-        checkpoint and weights are those of its last look, or of the last save before.
+        weights are those of its last look, whose checkpoint is kept.
       is_asked_to_stop: asked after every step, the same in all processes; if so, the state is saved.
       progress: makes a progress bar from the first and the last step.
       profile: the steps between which the profiler runs.
@@ -120,10 +122,12 @@ def fit(
     state, step, shardings = _first_or_restored(task, mesh, seed, checkpoints, tell)
     if step >= steps:
         write_weights(run.weights_dir, step, task.weights(state), about)  # it may have been killed before it did
-        return Outcome(step=step)
-    profiler = _Profiler(profile, run.path / "profile")
+        return Outcome(step=step, kept=step)
     is_copying = was_asked = False
+    kept = 0
     with contextlib.ExitStack() as stack:
+        profiler = _Profiler(profile, run.path / "profile")
+        stack.callback(profiler.stop)
         batches = stack.enter_context(contextlib.closing(data.batches_from(step)))
         batch = put(mesh, next(batches))
         step_fn = _compiled(task, state, shardings, batch, mesh, tell)
@@ -135,15 +139,18 @@ def fit(
                 state, scalars = step_fn(state, batch)
             step += 1
             record.step(scalars)
-            was_asked, is_last = is_asked_to_stop(step), step == steps
-            if not is_last:
+            is_last = step == steps
+            was_asked = is_asked_to_stop(step) and not is_last
+            if not (is_last or was_asked):
                 with record.clock.waiting():
                     batch = put(mesh, next(batches))
 
             def due(steps_between: int, step: int = step, also: bool = is_last) -> bool:
                 return steps_between > 0 and (step % steps_between == 0 or also)
 
-            if due(every.log, also=is_last or was_asked):
+            is_look = due(every.monitor, also=False) and not was_asked
+            is_saved = due(every.save, also=is_last or was_asked) or is_look
+            if due(every.log) or is_saved:  # what is saved is finite
                 record.log(step)
             with record.clock.paused():
                 if due(every.evaluate) and not was_asked:
@@ -151,20 +158,18 @@ def fit(
                     record.tell(step, task.evaluate(state, sets))
                 if due(every.preview) and not was_asked:
                     _preview(task.preview(state), step, run.previews_dir if writes else None)
-                if monitor and due(every.monitor, also=False):
+                if is_look and monitor:
                     found, is_copying = monitor(step, state)
                     record.tell(step, found)
-                    if not is_copying:
-                        checkpoints.save(step, state, {"step": step})
-                        checkpoints.keep_also(step)
-                        write_weights(run.weights_dir, step, task.weights(state), about)
-                elif due(every.save, also=is_last or was_asked):
+                if is_saved and not is_copying:
                     checkpoints.save(step, state, {"step": step})
-        profiler.stop()
+                if (is_look or is_last) and not is_copying:
+                    write_weights(run.weights_dir, step, task.weights(state), about)
+                    kept = step
+                if is_look and not is_copying:
+                    checkpoints.keep_also(step)
         checkpoints.wait()
-        if step == steps and not is_copying:
-            write_weights(run.weights_dir, step, task.weights(state), about)
-    return Outcome(step=step, was_asked=was_asked and step < steps, is_copying=is_copying)
+    return Outcome(step=step, kept=kept, was_asked=was_asked, is_copying=is_copying)
 
 
 def _first_or_restored(

@@ -51,8 +51,9 @@ class Record:
         """
         rows = jax.device_get(self._steps)
         self._steps.clear()
+        for number, row in enumerate(rows, step - len(rows) + 1):
+            finite(number, {name: float(value) for name, value in row.items()})
         means = {name: float(np.mean([row[name] for row in rows])) for name in (rows[0] if rows else ())}
-        finite(step, means)
         speed = self.clock.lap(self._batch_size)
         self.tell(step, means | speed | {"examples_seen": step * self._batch_size} | _peak_memory())
         if self._bar is not None:
@@ -62,7 +63,12 @@ class Record:
             )
 
     def tell(self, step: int, values: Mapping[str, float]) -> None:
-        """Write scalars down."""
+        """Write scalars down.
+
+        Raises:
+          UserError: one is not finite.
+        """
+        finite(step, values)
         if self._metrics is not None and values:
             self._metrics.write(step, values)
 
