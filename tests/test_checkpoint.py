@@ -324,7 +324,8 @@ def test_killed_at_any_moment(tmp_path):
         assert told == []  # unfinished ones are no damaged ones
         assert step is not None and step > last
         last = step
-    assert len(list((tmp_path / "run").glob("[0-9]*"))) <= 2  # nor do they stay
+    # Nor do they stay; the last kill may have come after a save and before the oldest was deleted.
+    assert len(list((tmp_path / "run").glob("[0-9]*"))) <= 3
 
 
 PROCESS = """
