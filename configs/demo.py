@@ -2,8 +2,8 @@
 
     python -m launch.demo [--volumes]
 
-Two minutes of training on two cores. Words: `pictures` (chest radiographs, 24 x 24) or `volumes` (vessels, 16^3), and
-`smoke`.
+Some four minutes on two cores, all in all. Words: `pictures` (chest radiographs, 24 x 24) or `volumes` (vessels,
+16^3), and `smoke`.
 """
 
 from ml_collections import config_dict

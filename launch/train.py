@@ -55,9 +55,6 @@ def main() -> int:
             profile=profile,
             is_asked_to_stop=stop,
         )
-    if outcome.is_copying:
-        kept = f"the weights that were kept are of step {outcome.kept}" if outcome.kept else "no weights were kept"
-        boot.say(f"stopped after step {outcome.step}: the model copies; {kept}")
     if outcome.was_asked and stop.was_interrupted:
         raise KeyboardInterrupt
     return 0

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from memjax.data.store import Store
     from memjax.train.loop import Data, Outcome
 
-_FREE = ("steps", "every", "monitor", "fsdp", "facts.version")  # what may differ when a run goes on
 _EVALUATED = 256  # images of each set that the loss by noise level is taken over, at most
 
 
@@ -65,6 +64,7 @@ def train(
     from memjax import __version__
     from memjax.artifacts.checkpoint import Checkpoints
     from memjax.artifacts.run import Run
+    from memjax.artifacts.weights import written_steps
     from memjax.build import build
     from memjax.data.exposures import exposures, write_exposures
     from memjax.mesh import audit_mesh, check_batch, train_mesh
@@ -88,7 +88,6 @@ def train(
             facts=facts,
             allow_config_change=allow_config_change,
             may_write=writes,
-            free=_FREE,
         ) as run,
         Checkpoints(run.checkpoints_dir) as checkpoints,
     ):
@@ -120,11 +119,17 @@ def train(
             tell=boot.say if writes else lambda text: None,
         )
         if writes and not outcome.was_asked:
+            kept = max(written_steps(run.weights_dir), default=0)  # before the end, if it was stopped for copying
+            if outcome.is_copying:
+                boot.say(
+                    f"stopped after step {outcome.step}: the model copies; "
+                    + (f"the newest weights are of step {kept}" if kept else "it has no weights of before")
+                )
             counts = exposures(
                 len(sets.store),
                 batch_size=config["batch_size"],
                 seed=config["seed"],
-                steps=outcome.kept,
+                steps=kept,
                 ids=sets.ids,
             )
             write_exposures(workdir / "exposures.csv", sets.store, counts)
@@ -180,17 +185,17 @@ def _chosen(config: Mapping[str, Any], store: "Store") -> "np.ndarray":
     return first_images(store.items, ids, config["n_train"], config["seed"]) if config["n_train"] else ids
 
 
-def _drawn(phantoms: Mapping[str, Any] | None, folder: Path) -> "tuple[Store, Store]":
+def _drawn(phantoms: Mapping[str, Any], folder: Path) -> "tuple[Store, Store]":
     """Draw the phantoms of a config, once: those to train on, and those held out."""
+    import jax
+    from jax.experimental import multihost_utils
+
     from memjax.data.phantom_store import write_phantoms
     from memjax.data.phantoms import draw
     from memjax.data.store import Store
 
     if not phantoms:
         raise UserError("--data is missing; give an image store to train on (launch.prepare makes one).")
-    import jax
-    from jax.experimental import multihost_utils
-
     n, away = phantoms["n_train"], phantoms["n_heldout"]
     stores = []
     for name, patients in (("train", range(n)), ("heldout", range(n, n + away))):

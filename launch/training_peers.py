@@ -86,7 +86,7 @@ def _monai(work: "Workload") -> Any:
 
 def _lucidrains(work: "Workload") -> Any:
     try:
-        import torchvision  # noqa: F401
+        import torchvision  # noqa: F401  (whether it can be)
     except (ImportError, RuntimeError):  # one that is compiled for another torch; the network needs none of it
         standing_in = types.ModuleType("torchvision")
         for part in ("transforms", "utils"):

@@ -1,7 +1,6 @@
 """What is asked of whole pytrees: how large, of what norm, and under which names."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,11 +18,6 @@ def named_leaves(tree: Tree) -> dict[str, Any]:
 def from_named(template: Tree, leaves: dict[str, Any]) -> Tree:
     """Return a tree like `template` whose leaves are the ones of these names (see `named_leaves`)."""
     return jax.tree.unflatten(jax.tree.structure(template), [leaves[name] for name in named_leaves(template)])
-
-
-def map_named(fn: Callable[[str, Any], Any], tree: Tree) -> Tree:
-    """Return the tree of `fn(name, leaf)`."""
-    return from_named(tree, {name: fn(name, leaf) for name, leaf in named_leaves(tree).items()})
 
 
 def count(tree: Tree) -> int:

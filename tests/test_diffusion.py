@@ -242,8 +242,8 @@ def test_what_the_network_returns():
     prediction, logits = Diffusion(loss="hybrid").split(output)
     np.testing.assert_array_equal(prediction, output[..., :3])
     np.testing.assert_array_equal(logits, output[..., 3:])
-    assert Diffusion(loss="hybrid").learned_variance and Diffusion(loss="hybrid").out_factor == 2
-    assert Diffusion().split(output)[1] is None and Diffusion().out_factor == 1
+    assert Diffusion(loss="hybrid").learned_variance
+    assert Diffusion().split(output)[1] is None
 
 
 def test_times_are_uniform():

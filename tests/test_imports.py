@@ -17,6 +17,7 @@ RANKS = {
     "memjax.digest": 1,
     "memjax.keys": 1,
     "memjax.trees": 1,
+    "memjax.whole": 1,
     "memjax.data": 2,
     "memjax.mesh": 2,
     "memjax.nn": 3,
@@ -28,7 +29,7 @@ RANKS = {
     "memjax.audit": 5,
     "launch": 6,
 }
-NO_JAX = ("memjax.data", "memjax.errors", "memjax.orientation", "memjax.digest")
+NO_JAX = ("memjax.data", "memjax.errors", "memjax.orientation", "memjax.digest", "memjax.whole")
 
 
 def module_of(path: Path) -> str:

@@ -99,7 +99,10 @@ def test_hosts_together_see_what_one_sees(store, hosts, augmentation):
     rows = np.random.default_rng(0).permutation(8).reshape(hosts, -1)  # whatever rows a mesh gives to a host
     parts = [take(pipeline, 7, rows=np.sort(own)) for own in rows]
     back = np.argsort(np.concatenate([np.sort(own) for own in rows]))
-    together = [{name: np.concatenate([part[name] for part in step])[back] for name in step[0]} for step in zip(*parts)]  # noqa: B905
+    together = [
+        {name: np.concatenate([part[name] for part in step])[back] for name in step[0]}
+        for step in zip(*parts, strict=True)
+    ]
     assert_same(together, whole)
 
 

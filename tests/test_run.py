@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from memjax.artifacts import whole
+from memjax import whole
 from memjax.artifacts.run import Run
 from memjax.errors import UserError
 

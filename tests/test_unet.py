@@ -10,7 +10,7 @@ import pytest
 from memjax.errors import UserError
 from memjax.mesh import batch_sharding, replicated, train_mesh
 from memjax.models.unet import UNet
-from memjax.trees import count, map_named, named_leaves
+from memjax.trees import count, from_named, named_leaves
 
 TINY = {"width": 4, "mults": (1, 2), "blocks": 1, "attention": (4,), "heads": 1, "groups": 2}
 # Nets are so small that compiling them is all the time there is: this halves it.
@@ -94,7 +94,8 @@ def test_images_of_a_batch_do_not_see_each_other(small):
 
 def with_kernels(params, fn):
     """Return parameters with `fn` of every convolution kernel `[*taps, c, d]`."""
-    return map_named(lambda name, leaf: fn(leaf) if name.endswith("kernel") and leaf.ndim > 2 else leaf, params)
+    leaves = named_leaves(params).items()
+    return from_named(params, {k: fn(leaf) if k.endswith("kernel") and leaf.ndim > 2 else leaf for k, leaf in leaves})
 
 
 def test_axes_may_change_places(small):

@@ -5,8 +5,8 @@ import errno
 import pytest
 from safetensors import SafetensorError
 
-from memjax.artifacts.whole import is_disk_full, whole_file
 from memjax.errors import UserError
+from memjax.whole import is_disk_full, whole_file
 
 
 def test_a_file_is_whole_or_what_it_was(tmp_path):

@@ -25,10 +25,10 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN
 
-from memjax.artifacts.whole import is_disk_full, whole_file
 from memjax.digest import file_digest
 from memjax.errors import UserError
 from memjax.trees import Tree, from_named, named_leaves
+from memjax.whole import is_disk_full, whole_file
 
 _KEPT = "kept.json"  # the step that `keep_also` protects
 _PATIENCE_S = 3600  # for one save: orbax's ten minutes are too few for a large model on a slow disk

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from memjax.artifacts.whole import whole_file
+from memjax.whole import whole_file
 
 _GAP = 2  # pixels between two images
 _GAP_GREY = 96  # neither the black around anatomy nor white

@@ -13,8 +13,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[attr-defined]  # protobuf makes them as it is imported
 from tensorboardX.summary import scalar
 
-from memjax.artifacts.whole import is_disk_full, whole_file
 from memjax.errors import UserError
+from memjax.whole import is_disk_full, whole_file
 
 _FLUSH_S = 30.0  # TensorBoard is this much behind at most
 

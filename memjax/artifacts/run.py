@@ -17,10 +17,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from memjax.artifacts.whole import whole_file
 from memjax.errors import UserError
+from memjax.whole import whole_file
 
-FREE = ("steps", "every", "facts.version")  # may change without being a change: a run may be made longer
+# What may change without being a change: a run may be made longer, watched otherwise, and split otherwise.
+FREE = ("steps", "every", "monitor", "fsdp", "facts.version")
 # All that a run killed at its very beginning leaves: phantoms are drawn there, and programs compiled.
 _BEFORE_CONFIG = {".lock", "config.json.partial", "data", "compiled"}
 _ABSENT = object()

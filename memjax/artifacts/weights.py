@@ -16,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from memjax import __version__
-from memjax.artifacts.whole import whole_file
 from memjax.digest import array_digest, joint_digest, settings_digest
 from memjax.errors import UserError
 from memjax.trees import Tree, from_named, named_leaves
+from memjax.whole import whole_file
 
 _FORMAT = "memjax weights 1"
 _SHOWN = 3  # leaves that an error names
@@ -105,8 +105,13 @@ def into(template: Tree, leaves: Mapping[str, np.ndarray]) -> Tree:
     return from_named(template, dict(leaves))
 
 
+def written_steps(folder: Path) -> dict[int, Path]:
+    """Return the files of weights in a folder by their steps, ascending."""
+    return {int(file.stem.removeprefix("step_")): file for file in sorted(folder.glob("step_*.safetensors"))}
+
+
 def _chosen(folder: Path, step: int | None) -> Path:
-    files = {int(file.stem.removeprefix("step_")): file for file in sorted(folder.glob("step_*.safetensors"))}
+    files = written_steps(folder)
     if not files:
         raise UserError(f"{folder} holds no weights yet; train until the first are written, or give another run.")
     if step is not None and step not in files:

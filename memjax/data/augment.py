@@ -28,7 +28,7 @@ class Flip:
     axes: tuple[int, ...]
     p: float = 0.5
 
-    def __call__(self, image: Image, rng: np.random.Generator) -> Image:  # noqa: D102
+    def __call__(self, image: Image, rng: np.random.Generator) -> Image:  # noqa: D102  (the class says it)
         return np.flip(image, tuple(axis for axis in self.axes if rng.random() < self.p))
 
 
@@ -38,7 +38,7 @@ class QuarterTurn:
 
     planes: Sequence[tuple[int, int]]
 
-    def __call__(self, image: Image, rng: np.random.Generator) -> Image:  # noqa: D102
+    def __call__(self, image: Image, rng: np.random.Generator) -> Image:  # noqa: D102  (the class says it)
         plane = self.planes[int(rng.integers(len(self.planes)))]
         return np.rot90(image, int(rng.integers(4)), plane)
 
@@ -52,7 +52,7 @@ class Rotate:
     p: float = 0.5
     label_channels: tuple[int, ...] = ()
 
-    def __call__(self, image: Image, rng: np.random.Generator) -> Image:  # noqa: D102
+    def __call__(self, image: Image, rng: np.random.Generator) -> Image:  # noqa: D102  (the class says it)
         if rng.random() >= self.p:
             return image
         plane = self.planes[int(rng.integers(len(self.planes)))]
@@ -69,7 +69,7 @@ class Intensity:
     amount: float
     label_channels: tuple[int, ...] = ()
 
-    def __call__(self, image: Image, rng: np.random.Generator) -> Image:  # noqa: D102
+    def __call__(self, image: Image, rng: np.random.Generator) -> Image:  # noqa: D102  (the class says it)
         gain = np.float32(1 + rng.uniform(-self.amount, self.amount))
         offset = np.float32(rng.uniform(-self.amount, self.amount) / 2)
         result = np.clip((image + 1) * gain + (offset - 1), -1, 1)

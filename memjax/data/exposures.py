@@ -12,6 +12,7 @@ from jaxtyping import Int
 
 from memjax.data.order import records
 from memjax.data.store import Store
+from memjax.whole import whole_file
 
 
 def exposures(
@@ -36,10 +37,11 @@ def exposures(
 
 def write_exposures(path: Path, store: Store, counts: Int[np.ndarray, "n"]) -> None:
     """Write `id, source, patient, exposures` of every image of the store as csv; the file appears when whole."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with (
+        whole_file(path) as partial,
+        partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         table = csv.writer(file)
         table.writerow(["id", "source", "patient", "exposures"])
         for item, count in zip(store.items, counts, strict=True):
             table.writerow([item.id, item.source, item.patient, int(count)])
-    partial.replace(path)

@@ -1,9 +1,6 @@
 """Phantoms as image stores."""
 
-from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from memjax.data.manifest import Manifest
 from memjax.data.phantoms import Phantoms
@@ -11,29 +8,12 @@ from memjax.data.store import NewItem, Store, StoreWriter
 from memjax.digest import array_digest
 
 
-def write_phantoms(
-    path: Path,
-    drawn: Phantoms,
-    *,
-    images: np.ndarray | None = None,
-    patients: Sequence[str] | None = None,
-    split: str = "",
-) -> Store:
-    """Write drawn phantoms as a store, or other images of their form.
-
-    Args:
-      path: the store.
-      drawn: what says which axes and channels these are.
-      images: in place of the drawn ones, uint8 [n, *space, channels].
-      patients: whose each is; default: as drawn. All "": nobody knows.
-      split: of all of them.
-    """
-    images = drawn.images if images is None else images
-    patients = drawn.patient if patients is None else patients
-    slices = drawn.slice if len(drawn.slice) == len(images) else (None,) * len(images)
-    settings = [array_digest(images), list(patients), split]
-    with StoreWriter(path, shape=images.shape[1:], dtype="uint8", settings=settings) as writer:
-        for i, (image, patient, z) in enumerate(zip(images, patients, slices, strict=True)):
+def write_phantoms(path: Path, drawn: Phantoms, *, split: str = "") -> Store:
+    """Write drawn phantoms as a store, all of them in this split; an interrupted call, repeated, goes on."""
+    settings = [array_digest(drawn.images), list(drawn.patient), split]
+    rows = zip(drawn.images, drawn.patient, drawn.slice, strict=True)
+    with StoreWriter(path, shape=drawn.images.shape[1:], dtype="uint8", settings=settings) as writer:
+        for i, (image, patient, z) in enumerate(rows):
             if str(i) in writer.done:
                 continue
             source = f"{path.name}_{i:05d}"
@@ -44,7 +24,7 @@ def write_phantoms(
                 channels=drawn.channels,
                 label_channels=drawn.label_channels,
                 spacing_mm=drawn.spacing_mm,
-                patient_ids="format" if any(patients) else "none",
+                patient_ids="format",
                 source_format="phantom",
             )
         )

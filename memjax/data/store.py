@@ -10,7 +10,6 @@ writer, opened again with the same settings, goes on after its last whole unit. 
 """
 
 import dataclasses
-import errno
 import fcntl
 import json
 import os
@@ -40,6 +39,7 @@ from memjax.data.manifest import (
 )
 from memjax.digest import array_digest, settings_digest
 from memjax.errors import UserError
+from memjax.whole import is_disk_full
 
 _HEADER_BYTES = 256  # room for the .npy header of any n, so that n can be written last
 _SYNC_S = 2.0  # at most this much work is lost to a power cut or a kill
@@ -244,7 +244,7 @@ class StoreWriter:
                 self._flush()  # whatever happened: what is whole is kept
         except OSError as problem:
             error = error or problem
-        if _is_disk_full(error):
+        if is_disk_full(error):
             raise UserError(
                 f"the disk of {self.path.absolute().parent} is full after {len(self.items)} images; "
                 "make room and run the same command again: it goes on from there."
@@ -395,7 +395,3 @@ def _npy_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
     prefix = b"\x93NUMPY\x01\x00"
     length = _HEADER_BYTES - len(prefix) - 2
     return prefix + length.to_bytes(2, "little") + (text.ljust(length - 1) + "\n").encode("latin1")
-
-
-def _is_disk_full(error: BaseException | None) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

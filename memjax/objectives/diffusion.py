@@ -92,11 +92,6 @@ class Diffusion:
         """Whether the network returns a second half of channels, from which variances follow."""
         return self.loss == "hybrid"
 
-    @property
-    def out_factor(self) -> int:
-        """Channels of the network's output for each of the image's."""
-        return 2 if self.learned_variance else 1
-
     def uniform_times(self, key: Key[Array, ""], b: int) -> Int[Array, "b"]:
         """Return timesteps, each as likely as any other."""
         return jax.random.randint(key, (b,), 0, self.steps, jnp.int32)

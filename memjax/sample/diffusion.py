@@ -1,7 +1,7 @@
 """Draw from a trained diffusion model: the images of seed ids, by its own sampler or another."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -16,8 +16,7 @@ from memjax.mesh import batch_sharding, replicated
 from memjax.models.denoiser import denoiser
 from memjax.nn.once import compiler_options
 from memjax.objectives.steppers import Sampler
-
-Draw = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+from memjax.sample.draw import Draw
 
 
 def make_draw(

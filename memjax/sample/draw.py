@@ -10,7 +10,8 @@ import numpy as np
 from memjax.data.manifest import Manifest
 from memjax.data.store import NewItem, Store, StoreWriter, is_store
 from memjax.errors import UserError
-from memjax.sample.diffusion import Draw
+
+Draw = Callable[[np.ndarray, np.ndarray | None], np.ndarray]  # (seed ids, label numbers) -> images
 
 
 def draw_store(

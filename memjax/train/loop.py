@@ -66,15 +66,14 @@ class Data:
 class Monitor(Protocol):
     """Look at a state while it trains: return scalars to tell, and whether it copies."""
 
-    def __call__(self, step: int, state: State) -> tuple[dict[str, float], bool]: ...  # noqa: D102
+    def __call__(self, step: int, state: State) -> tuple[dict[str, float], bool]: ...  # noqa: D102  (the class says it)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """After how many steps `fit` ended, and why, if not because it was done; `kept`: the step of the newest weights."""
+    """After how many steps `fit` ended, and why, if not because it was done."""
 
     step: int
-    kept: int
     was_asked: bool = False
     is_copying: bool = False
 
@@ -122,9 +121,8 @@ def fit(
     state, step, shardings = _first_or_restored(task, mesh, seed, checkpoints, tell)
     if step >= steps:
         write_weights(run.weights_dir, step, task.weights(state), about)  # it may have been killed before it did
-        return Outcome(step=step, kept=step)
+        return Outcome(step=step)
     is_copying = was_asked = False
-    kept = 0
     with contextlib.ExitStack() as stack:
         profiler = _Profiler(profile, run.path / "profile")
         stack.callback(profiler.stop)
@@ -165,11 +163,10 @@ def fit(
                     checkpoints.save(step, state, {"step": step})
                 if (is_look or is_last) and not is_copying:
                     write_weights(run.weights_dir, step, task.weights(state), about)
-                    kept = step
                 if is_look and not is_copying:
                     checkpoints.keep_also(step)
         checkpoints.wait()
-    return Outcome(step=step, kept=kept, was_asked=was_asked, is_copying=is_copying)
+    return Outcome(step=step, was_asked=was_asked, is_copying=is_copying)
 
 
 def _first_or_restored(
