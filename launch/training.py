@@ -67,19 +67,18 @@ def train(
     from memjax.artifacts.weights import written_steps
     from memjax.build import build
     from memjax.data.exposures import exposures, write_exposures
-    from memjax.mesh import audit_mesh, check_batch, train_mesh
+    from memjax.mesh import audit_mesh, train_mesh
     from memjax.train.loop import Every, fit
     from memjax.train.tasks import make_task
 
     _check(config, stop_on_memorization)
     sets = _sets(config, workdir, data, heldout)
     mesh = train_mesh(config["fsdp"], n_devices)
-    check_batch(mesh, config["batch_size"], config["microbatches"])
     pipeline = _pipeline(config, sets, workers)
     classes = pipeline.classes if config["with_labels"] else ()
     every = build(Every, config["every"], "every")
-    task = make_task(config, shape=sets.store.manifest.shape, n_classes=len(classes) or None, mesh=mesh)
     facts = {"version": __version__, "data": _facts(sets, classes)}
+    task = make_task(config, shape=sets.store.manifest.shape, mesh=mesh, label_share=facts["data"]["class_share"])
     writes = jax.process_index() == 0
     with (
         Run.open(
@@ -140,11 +139,9 @@ def train(
 
 def _check(config: Mapping[str, Any], stop_on_memorization: bool) -> None:
     """Raise `UserError` for numbers that make no training."""
-    for name, least in (("steps", 1), ("batch_size", 1), ("microbatches", 1), ("fsdp", 1), ("n_train", 0)):
+    for name, least in (("steps", 1), ("batch_size", 1), ("fsdp", 1), ("n_train", 0)):
         if config[name] < least:
             raise UserError(f"config.{name}={config[name]} is too small; give {least} or more.")
-    if not 0 <= config["drop_label"] < 1:
-        raise UserError(f"config.drop_label={config['drop_label']} must be from 0 to below 1.")
     if stop_on_memorization and not config["every"]["monitor"]:
         raise UserError("--stop_on_memorization needs a monitor; give --config.every.monitor=STEPS, for example 1000.")
 

@@ -33,8 +33,8 @@ ONE = train_mesh(n_devices=1)
 SAME = 2e-4  # relative: sums over eight devices and over one are in another order
 
 
-def task(mesh=None, n_classes=None, **changes):
-    return make_task({**CONFIG, **changes}, shape=SHAPE, n_classes=n_classes, mesh=mesh or train_mesh())
+def task(mesh=None, label_share=(), **changes):
+    return make_task({**CONFIG, **changes}, shape=SHAPE, mesh=mesh or train_mesh(), label_share=label_share)
 
 
 def started(one, mesh):
@@ -44,10 +44,10 @@ def started(one, mesh):
     return jax.jit(one.init, out_shardings=shardings, compiler_options=quick)(key), shardings
 
 
-def losses(steps, *, mesh=None, n_classes=None, batch=BATCH, **changes):
+def losses(steps, *, mesh=None, label_share=(), batch=BATCH, **changes):
     """Train, and return the loss of every step and the last state."""
     mesh = mesh or train_mesh()
-    one = task(mesh, n_classes, **changes)
+    one = task(mesh, label_share, **changes)
     state, shardings = started(one, mesh)
     step = jax.jit(one.step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
     found = []
@@ -118,9 +118,9 @@ def test_microbatches_learn_alike(trained):
 
 def test_labels_condition_and_are_hidden_at_times():
     label = np.arange(8, dtype=np.int32) % 2
-    found, state = losses(40, n_classes=2, batch={**BATCH, "label": label}, mesh=train_mesh(n_devices=1))
+    found, state = losses(40, label_share=(0.5, 0.5), batch={**BATCH, "label": label}, mesh=train_mesh(n_devices=1))
     assert np.mean(found[-5:]) < np.mean(found[:5])
-    denoiser, ids = task(n_classes=2).denoiser, jnp.zeros(3, jnp.int32)
+    denoiser, ids = task(label_share=(0.5, 0.5)).denoiser, jnp.zeros(3, jnp.int32)
     sampler = Sampler(method="ddim", steps=3)
 
     def drawn(labels, **more):

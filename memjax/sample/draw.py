@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from memjax.data.labels import labels_of
 from memjax.data.manifest import Manifest
 from memjax.data.store import NewItem, Store, StoreWriter, is_store
 from memjax.errors import UserError
@@ -58,7 +59,7 @@ def draw_store(
         for start in range(0, len(missing), batch_size):
             part = missing[start : start + batch_size]
             ids = np.resize(np.array(part), batch_size)
-            label = np.array([_label(id_, label_share) for id_ in ids.tolist()]) if labels else None
+            label = labels_of(ids, label_share)
             images = draw(ids, label)
             for i, id_ in enumerate(part):
                 image = np.rint((images[i] + 1) * 127.5).astype(np.uint8) if as_bytes else images[i]
@@ -79,11 +80,6 @@ def draw_store(
 
 def _source(seed_id: int) -> str:
     return f"seed_{seed_id:08d}"
-
-
-def _label(seed_id: int, share: Sequence[float]) -> int:
-    """Return the class of an image: drawn by its seed id in the training set's proportions."""
-    return int(np.random.default_rng([seed_id, len(share)]).choice(len(share), p=share))
 
 
 def _ranges(seed_ids: Sequence[int]) -> str:

@@ -1,7 +1,7 @@
 """The diffusion model in training (Ho et al. 2020, Nichol & Dhariwal 2021): one step, its evaluation, its previews."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,13 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 
+from memjax.errors import UserError
 from memjax.keys import key_at, key_for, keys_of
-from memjax.mesh import batch_sharding, replicated
+from memjax.mesh import check_batch, replicated
 from memjax.models.denoiser import Denoiser
 from memjax.nn.once import compiler_options
 from memjax.objectives.steppers import Sampler
+from memjax.train.drawing import PREVIEWED, draw_by_seed
 from memjax.train.ema import Ema
 from memjax.train.optim import Optimizer
 from memjax.train.state import State, first_state
@@ -21,8 +23,6 @@ from memjax.train.update import Batch, Metrics, mean_gradient, updated
 from memjax.trees import Tree
 
 _LEVELS = 10  # noise levels of the held-out loss: the middles of ten equal parts of the timesteps
-_PREVIEWED = 16  # seed ids 0 to 15, the same at every step
-_DRAWN_AT_ONCE = 16  # images a device
 
 
 class Ddpm:
@@ -38,6 +38,10 @@ class Ddpm:
       mesh: where it lives; previews are split over its devices.
       microbatches: parts that the gradient is summed over, to save memory.
       drop_label: share of the labels that are hidden, so that guidance has an unlabelled model.
+      label_share: how often each class occurs; none: the images have no labels.
+
+    Raises:
+      UserError: the batch does not divide, or a value is out of range.
     """
 
     def __init__(
@@ -52,7 +56,13 @@ class Ddpm:
         mesh: Mesh,
         microbatches: int = 1,
         drop_label: float = 0.1,
+        label_share: Sequence[float] = (),
     ):
+        if microbatches < 1:
+            raise UserError(f"config.microbatches={microbatches} is too small; give 1 or more.")
+        if not 0 <= drop_label < 1:
+            raise UserError(f"config.drop_label={drop_label} must be from 0 to below 1.")
+        check_batch(mesh, batch_size, microbatches)
         self.denoiser = denoiser
         self.batch_size = batch_size
         self._optimizer = optimizer
@@ -60,6 +70,7 @@ class Ddpm:
         self._sampler = sampler
         self._microbatches = microbatches
         self._drop_label = drop_label
+        self._label_share = label_share
         self._seed = seed
         self._mesh = mesh
         self._options = compiler_options(mesh.devices.flat[0].platform)
@@ -130,27 +141,20 @@ class Ddpm:
 
     def preview(self, state: State) -> dict[str, np.ndarray]:
         """Return the images of the first seed ids."""
-        return {"samples": self.draw(state, np.arange(_PREVIEWED))}
+        return {"samples": self.draw(state, np.arange(PREVIEWED))}
 
     def draw(self, state: State, seed_ids: np.ndarray) -> np.ndarray:
-        """Return images of the averaged parameters, float32 [n, *space, c] in [-1, 1], in batches of sixteen a device.
-
-        Labels, where there are any, take turns by seed id.
-        """
-        size = _DRAWN_AT_ONCE * self._mesh.size
-        parts = []
-        for start in range(0, len(seed_ids), size):
-            part = np.resize(seed_ids[start : start + size], size)  # the last one filled up: one compilation
-            ids = jax.make_array_from_callback(
-                part.shape, batch_sharding(self._mesh), lambda rows, part=part: part.astype(np.int32)[rows]
-            )
-            parts.append(jax.device_get(self._drawn(state.ema, ids)))
-        return np.concatenate(parts)[: len(seed_ids)]
+        """Return images of the averaged parameters, float32 [n, *space, c] in [-1, 1], labelled by their seed ids."""
+        return draw_by_seed(
+            lambda ids, label: self._drawn(state.ema, ids, label),
+            seed_ids,
+            label_share=self._label_share,
+            mesh=self._mesh,
+        )
 
     @functools.cached_property
     def _drawn(self) -> "jax.stages.Wrapped":
-        def drawn(params: Tree, ids: Int[Array, "b"]) -> Float[Array, "b *space c"]:
-            label = None if self.denoiser.n_classes is None else ids % self.denoiser.n_classes
+        def drawn(params: Tree, ids: Int[Array, "b"], label: Int[Array, "b"] | None) -> Float[Array, "b *space c"]:
             return self.denoiser.draw(params, ids, self._sampler, label)
 
         return jax.jit(drawn, out_shardings=replicated(self._mesh), compiler_options=self._options)

@@ -57,8 +57,9 @@ class Record:
         speed = self.clock.lap(self._batch_size)
         self.tell(step, means | speed | {"examples_seen": step * self._batch_size} | _peak_memory())
         if self._bar is not None:
+            losses = "".join(f"{name} {value:.4f}, " for name, value in means.items() if name.startswith("loss"))
             self._bar.set_postfix_str(
-                f"loss {means.get('loss', float('nan')):.4f}, {speed['images_per_s']:.0f} images/s, "
+                f"{losses}{step * self._batch_size / 1000:.0f} kimg, {speed['images_per_s']:.0f} images/s, "
                 f"{speed['data_wait_share']:.0%} waiting"
             )
 

@@ -1,6 +1,6 @@
 """From a config to the task it names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax.sharding import Mesh
@@ -15,26 +15,35 @@ from memjax.train.optim import make_optimizer
 from memjax.train.task import Task
 
 
-def make_task(config: Mapping[str, Any], *, shape: tuple[int, ...], n_classes: int | None, mesh: Mesh) -> Task:
+def make_task(
+    config: Mapping[str, Any], *, shape: tuple[int, ...], mesh: Mesh, label_share: Sequence[float] = ()
+) -> Task:
     """Return the task that `config["task"]` names, for images of this shape [*space, channels].
+
+    Args:
+      config: as `configs/` makes them.
+      shape: of an image.
+      mesh: where it is trained.
+      label_share: how often each class occurs among the training images; none: no labels.
 
     Raises:
       UserError: there is no such task, or a block of the config does not fit its constructor.
     """
     if config["task"] not in _TASKS:
         raise UserError(f"there is no task {config['task']!r}; config.task must be one of {', '.join(_TASKS)}.")
-    return _TASKS[config["task"]](config, shape, n_classes, mesh)
+    return _TASKS[config["task"]](config, shape, mesh, label_share)
 
 
-def _ddpm(config: Mapping[str, Any], shape: tuple[int, ...], n_classes: int | None, mesh: Mesh) -> Task:
+def _ddpm(config: Mapping[str, Any], shape: tuple[int, ...], mesh: Mesh, label_share: Sequence[float]) -> Task:
     return Ddpm(
-        denoiser(shape, model=config["model"], diffusion=config["diffusion"], n_classes=n_classes),
+        denoiser(shape, model=config["model"], diffusion=config["diffusion"], n_classes=len(label_share) or None),
         optimizer=build(make_optimizer, config["optim"], "optim"),
         ema=build(Ema, config["ema"], "ema"),
         sampler=build(Sampler, config["sampler"], "sampler"),
         batch_size=config["batch_size"],
         microbatches=config["microbatches"],
         drop_label=config["drop_label"],
+        label_share=label_share,
         seed=config["seed"],
         mesh=mesh,
     )
