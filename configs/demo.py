@@ -36,7 +36,7 @@ def get_config(words: str = "pictures") -> config_dict.ConfigDict:
         c.samples = 100
     if more:
         phantoms = c.phantoms
-        c = ddpm.shrink(c, "chest")
+        ddpm.shrink(c, "chest")
         c.phantoms = phantoms
         c.samples = 24
     return c
