@@ -1,7 +1,7 @@
 """Findings of small audits made by hand: stores of random images with planted copies, neighbours by brute force."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,41 @@ def planted_findings(
         symmetry=symmetry,
         **changes,
     )
+
+
+def planted_generators(
+    folder: Path,
+    n_copies: Mapping[str, int],
+    *,
+    n_synthetic: int | Mapping[str, int] = 40,
+    shape: tuple[int, ...] = (8, 8, 1),
+    with_heldout: bool = True,
+    with_patients: bool = True,
+    store: dict[str, Any] | None = None,
+    **changes: Any,
+) -> dict[str, Findings]:
+    """Audit several sets against the same 30 random images; each one's first images are copies, with some noise."""
+    rng = np.random.default_rng(7)
+    store = store or {}
+    folder.mkdir(parents=True, exist_ok=True)
+    images = rng.integers(0, 256, (30, *shape), np.uint8)
+    patients = [f"patient {i // 2}" for i in range(30)] if with_patients else None
+    train = make_store(folder / "train", images, patients=patients, **store)
+    heldout = make_store(
+        folder / "heldout",
+        rng.integers(0, 256, (20, *shape), np.uint8),
+        patients=[f"unseen {i}" for i in range(20)] if with_patients else None,
+        **store,
+    )
+    found = {}
+    for number, (name, copies) in enumerate(n_copies.items()):
+        n = n_synthetic if isinstance(n_synthetic, int) else n_synthetic[name]
+        synthetic = rng.integers(0, 256, (n, *shape), np.uint8)
+        copied = images[np.arange(copies) % 30]
+        synthetic[:copies] = np.clip(copied + rng.normal(0, 10, copied.shape), 0, 255).astype(np.uint8)
+        made = make_store(folder / f"synthetic {number}", synthetic, **store)
+        found[name] = make_findings(train, made, heldout if with_heldout else None, **changes)
+    return found
 
 
 def _unit(images: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
-"""The three charts of an audit: how alike the sets are, training image by training image, and over all pairs."""
+"""The charts of an audit: how alike the sets are, training image by training image, over all pairs, by generator."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,24 +29,39 @@ def max_correlation(findings: Findings, theme: Theme) -> Figure:
         sides.append(("Synthetic images and their closest held-out image", findings.synthetic_to_heldout, theme.muted))
     rows = [(title, _best(nearest), colour) for title, nearest, colour in sides]
     threshold = findings.decision.threshold
-    edges = _edges([values for _, values, _ in rows], threshold)
-    height = _MARGINS[2] + _MARGINS[3] + 1.05 * len(rows) + 0.4 * (len(rows) - 1)
-    figure, grid = new_figure((_WIDTH, height), rows=len(rows), margins=_MARGINS, gaps=(0.0, 0.4))
-    all_axes = grid[:, 0]
+    edges = _edges([values for _, values, _ in rows], [threshold])
+    figure, all_axes = _rows(len(rows), edges, score_noun(findings))
     for axes, (title, values, colour) in zip(all_axes, rows, strict=True):
-        heights = np.histogram(values, edges)[0] / max(1, len(values)) * 100
-        is_above = (edges[:-1] + edges[1:]) / 2 > threshold
-        axes.bar(
-            edges[:-1], heights, np.diff(edges), align="edge", color=np.where(is_above, theme.copy, colour).tolist()
-        )
-        axes.set_ylim(0, _HEADROOM * max(1.0, float(heights.max())))
-        axes.set_title(title, color=colour)
-        axes.text(0.01, 0.95, many(len(values), "image"), transform=axes.transAxes, va="top", color=theme.muted)
-        axes.locator_params(axis="y", nbins=2)
+        top = _bars(axes, title, values, edges, threshold, colour, theme)
+        axes.set_ylim(0, _HEADROOM * max(1.0, top))
         _threshold_line(axes, threshold, edges, theme, label=axes is all_axes[0])
-    all_axes[len(rows) // 2].set_ylabel("% of the images")
-    all_axes[-1].set_xlabel(score_noun(findings))
-    all_axes[-1].set_xlim(edges[0], edges[-1])
+    return figure
+
+
+def comparison(generators: Mapping[str, Findings], theme: Theme) -> Figure:
+    """Draw the best scores of several generators' images and of the held-out ones (paper A, figure 3, first row).
+
+    All on one scale, the held-out images as an outline in every row: bars to the right of it are what unseen patients'
+    images do not explain.
+    """
+    first = next(iter(generators.values()))
+    heldout = np.array([]) if first.null is None else first.null.score
+    rows = [(name, _best(found.synthetic_to_train), found.decision.threshold) for name, found in generators.items()]
+    edges = _edges([heldout, *(values for _, values, _ in rows)], [threshold for *_, threshold in rows])
+    figure, all_axes = _rows(
+        len(rows) + bool(len(heldout)), edges, f"{score_noun(first)} with the closest training image"
+    )
+    tops = []
+    for axes, (name, values, threshold) in zip(all_axes, rows, strict=False):
+        tops.append(_bars(axes, name, values, edges, threshold, theme.synthetic, theme))
+        _threshold_line(axes, threshold, edges, theme, label=True)
+    if len(heldout):
+        title = "Held-out: real images that no generator saw"
+        tops.append(_bars(all_axes[-1], title, heldout, edges, math.inf, theme.heldout, theme))
+        for axes in all_axes[:-1]:
+            axes.stairs(_shares(heldout, edges), edges, color=theme.heldout, linewidth=1.2)
+    for axes in all_axes:
+        axes.set_ylim(0, _HEADROOM * max(1.0, *tops))
     return figure
 
 
@@ -58,7 +74,7 @@ def train_best(findings: Findings, theme: Theme) -> Figure:
     heldout = findings.train_to_heldout.score[:, 0]
     known = np.isfinite(synthetic) & np.isfinite(heldout)
     synthetic, heldout = synthetic[known], heldout[known]
-    edges = _edges([synthetic, heldout], threshold)
+    edges = _edges([synthetic, heldout], [threshold])
     figure, axes = _one_chart(4.4)
     axes.axline((edges[0], edges[0]), slope=1, color=theme.muted, linewidth=1)
     axes.text(0.17, 0.11, "equally alike", transform=axes.transAxes, color=theme.muted)
@@ -95,7 +111,7 @@ def all_pairs(findings: Findings, theme: Theme) -> Figure:
 
 
 def _train_histogram(findings: Findings, synthetic: np.ndarray, theme: Theme) -> Figure:
-    edges = _edges([synthetic], findings.decision.threshold)
+    edges = _edges([synthetic], [findings.decision.threshold])
     figure, axes = _one_chart(2.4)
     heights, _, _ = axes.hist(synthetic, edges.tolist(), color=theme.synthetic)
     axes.set_ylim(0, _HEADROOM * max(1.0, float(np.max(heights))))
@@ -105,6 +121,35 @@ def _train_histogram(findings: Findings, synthetic: np.ndarray, theme: Theme) ->
     _threshold_line(axes, findings.decision.threshold, edges, theme, label=True)
     axes.set_xlim(edges[0], edges[-1])
     return figure
+
+
+def _rows(n: int, edges: np.ndarray, label: str) -> tuple[Figure, list[Axes]]:
+    """Return a figure of n histograms above each other on one scale."""
+    height = _MARGINS[2] + _MARGINS[3] + 1.05 * n + 0.4 * (n - 1)
+    figure, grid = new_figure((_WIDTH, height), rows=n, margins=_MARGINS, gaps=(0.0, 0.4))
+    all_axes = grid[:, 0].tolist()
+    all_axes[n // 2].set_ylabel("% of the images")
+    all_axes[-1].set_xlabel(label)
+    all_axes[-1].set_xlim(edges[0], edges[-1])
+    return figure, all_axes
+
+
+def _bars(
+    axes: Axes, title: str, values: np.ndarray, edges: np.ndarray, threshold: float, colour: str, theme: Theme
+) -> float:
+    """Draw one row, in the colour of copies above the threshold; return the height of its highest bar."""
+    heights = _shares(values, edges)
+    is_above = (edges[:-1] + edges[1:]) / 2 > threshold
+    colours = np.where(is_above, theme.copy, colour).tolist()
+    axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=colours)
+    axes.set_title(title, color=colour, parse_math=False)
+    axes.text(0.01, 0.95, many(len(values), "image"), transform=axes.transAxes, va="top", color=theme.muted)
+    axes.locator_params(axis="y", nbins=2)
+    return float(heights.max())
+
+
+def _shares(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    return np.histogram(values, edges)[0] / max(1, len(values)) * 100
 
 
 def _one_chart(height: float) -> tuple[Figure, Axes]:
@@ -117,9 +162,9 @@ def _best(nearest: Neighbours) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
-def _edges(sets: list[np.ndarray], threshold: float) -> np.ndarray:
-    """Return common bin edges that hold all values and the threshold, never of width 0."""
-    values = np.concatenate([*sets, [threshold] if math.isfinite(threshold) else []])
+def _edges(sets: list[np.ndarray], thresholds: list[float]) -> np.ndarray:
+    """Return common bin edges that hold all values and thresholds, never of width 0."""
+    values = np.concatenate([*sets, [threshold for threshold in thresholds if math.isfinite(threshold)]])
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     margin = max((high - low) * 0.02, 1e-3)
     return np.linspace(low - margin, high + margin, _BINS + 1)

@@ -1,7 +1,8 @@
 """Which figures an audit has, and their files: figures/NAME.png and figures/NAME.svg."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -17,7 +18,8 @@ CHARTS: dict[str, Callable[[Findings, Theme], Figure]] = {
     "all_pairs": charts.all_pairs,
 }
 PANELS = ("matches", "planes", "patients")  # matches of pictures or planes of volumes; patients if any is copied
-FILES = tuple(f"{name}.{kind}" for name in (*CHARTS, *PANELS) for kind in ("png", "svg"))
+COMPARISON = "comparison"  # of several audits
+FILES = tuple(f"{name}.{kind}" for name in (*CHARTS, *PANELS, COMPARISON) for kind in ("png", "svg"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,12 +32,7 @@ class Chart:
 
 def draw(folder: Path, findings: Findings, matches: list[Match], patients: list[CopiedPatient]) -> dict[str, Chart]:
     """Write all figures into an existing folder (always light) and return the charts for the page in both themes."""
-    found = {}
-    for name, chart in CHARTS.items():
-        with style(LIGHT):
-            light = _write(folder, name, chart(findings, LIGHT))
-        with style(DARK):
-            found[name] = Chart(light=light, dark=encoded(chart(findings, DARK), "svg"))
+    found = {name: _in_both_themes(folder, name, partial(chart, findings)) for name, chart in CHARTS.items()}
     with style(LIGHT):
         if matches and findings.train.store.manifest.is_volume:
             _write(folder, "planes", panels.planes_panel(findings, matches))
@@ -44,6 +41,18 @@ def draw(folder: Path, findings: Findings, matches: list[Match], patients: list[
         if patients:
             _write(folder, "patients", panels.patients_panel(findings, patients))
     return found
+
+
+def draw_comparison(folder: Path, generators: Mapping[str, Findings]) -> Chart:
+    """Write the chart of several audits into an existing folder and return it for the page."""
+    return _in_both_themes(folder, COMPARISON, partial(charts.comparison, generators))
+
+
+def _in_both_themes(folder: Path, name: str, chart: Callable[[Theme], Figure]) -> Chart:
+    with style(LIGHT):
+        light = _write(folder, name, chart(LIGHT))
+    with style(DARK):
+        return Chart(light=light, dark=encoded(chart(DARK), "svg"))
 
 
 def _write(folder: Path, name: str, figure: Figure) -> bytes:

@@ -34,6 +34,11 @@ def many(number: int | float, one: str, more: str = "") -> str:
     return f"{count(number)} {one if number == 1 else more or one + 's'}"
 
 
+def part_of(part: int | float, whole: int) -> str:
+    """Print part of a whole as counts: `3 of 12`."""
+    return f"{count(part)} of {count(whole)}"
+
+
 def percent(share: int | float) -> str:
     """Print a share of 1 as a percentage with about two digits that count: `3.7 %`, `0.04 %`, `100 %`."""
     return f"{_percent_digits(share)}{_NBSP}%"

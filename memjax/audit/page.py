@@ -1,17 +1,12 @@
 """What the page of an audit shows, made ready for its template."""
 
 import dataclasses
-import datetime
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
 
-from memjax import __version__
 from memjax.audit import numerals, turns, words
 from memjax.audit.display import pictures
 from memjax.audit.figures import Chart
@@ -19,11 +14,12 @@ from memjax.audit.findings import Decision, Findings, ImageSet
 from memjax.audit.matches import CopiedPatient, Match
 from memjax.audit.panels import image_of, turned_train, value_pairs
 from memjax.audit.records import by_role, leak_score, leak_sources
+from memjax.audit.template import fill
 from memjax.audit.tiles import Tile, picture_tile, scatter_tile, uri
 from memjax.data.store import Store
 
 _LISTED = 10  # of leaks and duplicates; all are in report.json
-_ROLES = {"train": "training", "synthetic": "synthetic", "heldout": "held-out"}
+ROLES = {"train": "training", "synthetic": "synthetic", "heldout": "held-out"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,13 +62,8 @@ def render(
     command: str,
 ) -> str:
     """Return the page: one HTML document that loads nothing."""
-    folder = Path(__file__).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    environment.filters |= {"name": numerals.name, "count": numerals.count, "score": numerals.score}
-    return environment.get_template("report.html").render(
-        css=Markup((folder / "report.css").read_text(encoding="utf-8")),
+    return fill(
+        "report.html",
         findings=findings,
         verdict=words.verdict(findings),
         sentence=words.verdict_sentence(findings),
@@ -81,7 +72,7 @@ def render(
         leaks=[
             {
                 "kind": leak.kind,
-                "roles": [_ROLES.get(role, role) for role in leak.roles],
+                "roles": [ROLES.get(role, role) for role in leak.roles],
                 "patient": leak.patient,
                 "score": leak_score(leak),
                 "sources": leak_sources(leak, findings),
@@ -98,13 +89,40 @@ def render(
         comparisons=_comparisons(findings),
         meaning=words.meaning(findings),
         limits=words.limits(findings),
-        sets=[_set_rows(given) for given in by_role(findings).values() if given is not None],
+        sets=[set_view(given, ROLES[role].capitalize()) for role, given in by_role(findings).items() if given],
         method=words.method(findings),
         references=words.REFERENCES,
         command=command,
-        program=f"memjax {__version__}",
-        date=datetime.date.today().isoformat(),
     )
+
+
+def chart_view(chart: Chart, title: str, text: str) -> ChartView:
+    """Make a chart ready for the page."""
+    light, dark = (uri(svg, "image/svg+xml") for svg in (chart.light, chart.dark))
+    return ChartView(title=title, text=text, light=light, dark=dark)
+
+
+def set_view(given: ImageSet, title: str) -> dict[str, Any]:
+    """Return one column of the table of image sets."""
+    manifest = given.store.manifest
+    constant = [given.store.items[i].source for i in given.constant]
+    spacing = "" if manifest.spacing_mm is None else " × ".join(f"{mm:.3g}" for mm in manifest.spacing_mm) + " mm"
+    prepared = {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in manifest.preparation.items()
+    }
+    return {
+        "title": title,
+        "given": given.given,
+        "n": manifest.n,
+        "patients": "not known" if given.n_patients is None else numerals.count(given.n_patients),
+        "shape": " × ".join(str(edge) for edge in manifest.shape),
+        "channels": ", ".join(manifest.channels),
+        "spacing": spacing,
+        "prepared": prepared,
+        "left_out": len(manifest.left_out),
+        "constant": constant,
+        "digest": manifest.digest,
+    }
 
 
 def _match_view(findings: Findings, match: Match, number: int) -> MatchView:
@@ -192,15 +210,7 @@ def _chart_views(findings: Findings, charts: Mapping[str, Chart]) -> list[ChartV
             "people and lie on the left.",
         ),
     }
-    return [
-        ChartView(
-            title=said[name][0],
-            text=said[name][1],
-            light=uri(chart.light, "image/svg+xml"),
-            dark=uri(chart.dark, "image/svg+xml"),
-        )
-        for name, chart in charts.items()
-    ]
+    return [chart_view(chart, *said[name]) for name, chart in charts.items()]
 
 
 def _comparisons(findings: Findings) -> list[dict[str, str]]:
@@ -213,38 +223,12 @@ def _comparisons(findings: Findings) -> list[dict[str, str]]:
 
 
 def _comparison(what: str, findings: Findings, decision: Decision) -> dict[str, str]:
-    n_patients = findings.train.n_patients
+    shown, n_patients = decision.n_patients_memorized.value, findings.train.n_patients
     return {
         "what": what,
         "threshold": numerals.score(decision.threshold),
-        "copies": _part(decision.n_copies.value, len(findings.synthetic.store)),
+        "copies": numerals.part_of(decision.n_copies.value, len(findings.synthetic.store)),
         "chance": numerals.count(decision.n_copies_by_chance),
-        "patients": _part(decision.n_patients_memorized.value, n_patients) if n_patients is not None else "not known",
-        "images": _part(decision.n_mem.value, len(findings.train.store)),
-    }
-
-
-def _part(part: int | float, whole: int) -> str:
-    return f"{numerals.count(part)} of {numerals.count(whole)}"
-
-
-def _set_rows(given: ImageSet) -> dict[str, Any]:
-    manifest = given.store.manifest
-    constant = [given.store.items[i].source for i in given.constant]
-    spacing = "" if manifest.spacing_mm is None else " × ".join(f"{mm:.3g}" for mm in manifest.spacing_mm) + " mm"
-    prepared = {
-        key: value if isinstance(value, str) else json.dumps(value) for key, value in manifest.preparation.items()
-    }
-    return {
-        "role": _ROLES[given.role].capitalize(),
-        "given": given.given,
-        "n": manifest.n,
-        "patients": "not known" if given.n_patients is None else numerals.count(given.n_patients),
-        "shape": " × ".join(str(edge) for edge in manifest.shape),
-        "channels": ", ".join(manifest.channels),
-        "spacing": spacing,
-        "prepared": prepared,
-        "left_out": len(manifest.left_out),
-        "constant": constant,
-        "digest": manifest.digest,
+        "patients": "not known" if n_patients is None else numerals.part_of(shown, n_patients),
+        "images": numerals.part_of(decision.n_mem.value, len(findings.train.store)),
     }

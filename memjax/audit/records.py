@@ -61,7 +61,12 @@ def write_pairs(path: Path, findings: Findings) -> None:
 
 def write_record(path: Path, findings: Findings, *, command: str) -> None:
     """Write `report.json`: strict JSON in ASCII, null for what is not known."""
-    text = json.dumps(_plain(record(findings, command=command)), indent=1, allow_nan=False)
+    write_json(path, record(findings, command=command))
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write strict JSON in ASCII: arrays as lists, null for what is not finite."""
+    text = json.dumps(_plain(value), indent=1, allow_nan=False)
     path.write_text(text + "\n", encoding="ascii")
 
 

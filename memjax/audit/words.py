@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from memjax.audit import numerals
-from memjax.audit.findings import Decision, Findings, NullSummary
+from memjax.audit.findings import Decision, Findings, Interval, NullSummary
 from memjax.audit.numerals import count, many, percent, roughly, score, share
 
 Verdict = Literal["copies found", "no copies found"]
@@ -40,7 +40,7 @@ class Alert:
     """One line of the box above the verdict, and the section that says more."""
 
     text: str
-    anchor: str
+    href: str = ""
 
 
 def score_noun(findings: Findings) -> str:
@@ -87,7 +87,7 @@ def headlines(findings: Findings) -> list[Headline]:
         part=count(decision.n_copies.value),
         whole=count(n_synthetic),
         what="synthetic images are copies of training images",
-        notes=(_share_note(decision.n_copies.value, n_synthetic, decision, "n_copies"), _chance_note(decision)),
+        notes=(share_note(decision.n_copies, n_synthetic), chance_note(decision)),
     )
     n_patients = findings.train.n_patients
     patients = Headline(
@@ -97,20 +97,33 @@ def headlines(findings: Findings) -> list[Headline]:
         notes=("Patient ids were not given, so this report counts images, not people.",),
     )
     if n_patients is not None:
-        shown = decision.n_patients_memorized.value
         patients = Headline(
-            part=count(shown),
+            part=count(decision.n_patients_memorized.value),
             whole=count(n_patients),
             what="training patients are shown by these copies",
-            notes=(_share_note(shown, n_patients, decision, "n_patients_memorized"),),
+            notes=(share_note(decision.n_patients_memorized, n_patients),),
         )
     memorized = Headline(
         part=count(decision.n_mem.value),
         whole=count(n_train),
         what="training images are memorized: a synthetic image repeats them",
-        notes=(_share_note(decision.n_mem.value, n_train, decision, "n_mem"), _size_matched_note(findings)),
+        notes=(share_note(decision.n_mem, n_train), _size_matched_note(findings)),
     )
     return [copies, patients, memorized]
+
+
+def share_note(estimate: Interval, whole: int) -> str:
+    """Return a count as a share of the whole, with its interval: `37.5 % (95 % interval 22.5 to 56.2 %)`."""
+    if estimate.value == estimate.low == estimate.high:  # a bootstrap of none, or of all, has no width
+        return share(estimate.value, whole)
+    return f"{share(estimate.value, whole)} ({numerals.interval(estimate, whole)})"
+
+
+def chance_note(decision: Decision) -> str:
+    """Return how many copies would be called if all images were of unseen patients."""
+    if math.isnan(decision.n_copies_by_chance):
+        return "no held-out images: how many chance would give is not known"
+    return f"by chance {roughly(decision.n_copies_by_chance)} of as many images of unseen patients"
 
 
 def alerts(findings: Findings) -> list[Alert]:
@@ -118,15 +131,15 @@ def alerts(findings: Findings) -> list[Alert]:
     found = []
     if findings.leaks:
         text = f"{many(len(findings.leaks), 'image or patient is', 'images or patients are')} in two of the folders."
-        found.append(Alert(text=text, anchor="leaks"))
+        found.append(Alert(text=text, href="#leaks"))
     if findings.duplicates:
         images = sum(len(group) for group in findings.duplicates)
         text = f"The training set holds {count(images)} images that are practically identical to another one of it."
-        found.append(Alert(text=text, anchor="duplicates"))
+        found.append(Alert(text=text, href="#duplicates"))
     if findings.synthetic.constant:
         blank = many(len(findings.synthetic.constant), "synthetic image has", "synthetic images have")
-        found.append(Alert(text=f"{blank} no contrast at all and could not be compared.", anchor="sets"))
-    return found + [Alert(text=warning, anchor="") for warning in findings.warnings]
+        found.append(Alert(text=f"{blank} no contrast at all and could not be compared.", href="#sets"))
+    return found + [Alert(text=warning) for warning in findings.warnings]
 
 
 def yardstick(findings: Findings) -> list[str]:
@@ -220,19 +233,6 @@ def method(findings: Findings) -> str:
         "unseen patient scores as high; beyond the highest held-out scores it comes from a tail fitted to the "
         "distances of nearest neighbours. Intervals are 95 % bootstrap intervals."
     )
-
-
-def _share_note(part: int | float, whole: int, decision: Decision, field: str) -> str:
-    estimate = getattr(decision, field)
-    if part == estimate.low == estimate.high:  # a bootstrap of none, or of all, has no width
-        return share(part, whole)
-    return f"{share(part, whole)} ({numerals.interval(estimate, whole)})"
-
-
-def _chance_note(decision: Decision) -> str:
-    if math.isnan(decision.n_copies_by_chance):
-        return "no held-out images: how many chance would give is not known"
-    return f"by chance {roughly(decision.n_copies_by_chance)} of as many images of unseen patients"
 
 
 def _size_matched_note(findings: Findings) -> str:
