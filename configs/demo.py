@@ -1,24 +1,41 @@
-"""The demo's model: a small diffusion model, trained on few phantoms for long enough to memorize some of them.
+"""The demo's models: small ones, trained on the same few phantoms for long enough to memorize what they memorize.
 
     python -m launch.demo [--volumes]
 
-Some four minutes on two cores, all in all. Words: `pictures` (chest radiographs, 24 x 24) or `volumes` (vessels,
-16^3), and `smoke`.
+Words: the model, `ddpm` or `stylegan2`; `pictures` (chest radiographs, 32 x 32) or, for the diffusion model, `volumes`
+(vessels, 16^3); and `smoke`.
 """
 
 from ml_collections import config_dict
 
-from configs import ddpm
+from configs import ddpm, stylegan2
 
 
-def get_config(words: str = "pictures") -> config_dict.ConfigDict:
+def get_config(words: str = "ddpm,pictures") -> config_dict.ConfigDict:
     """Return the config that these words, separated by commas, describe."""
-    kind, *more = words.split(",")
-    if kind not in ("pictures", "volumes") or more not in ([], ["smoke"]):
-        raise ValueError(f"{words!r} must be pictures or volumes, then smoke if wished")
+    model, kind, *more = words.split(",") if "," in words else (words, "pictures")
+    if model not in _MODELS or kind not in ("pictures", "volumes") or more not in ([], ["smoke"]):
+        raise ValueError(f"{words!r} must be ddpm or stylegan2, then pictures or volumes, then smoke if wished")
+    if (model, kind) == ("stylegan2", "volumes"):
+        raise ValueError("StyleGAN2 draws pictures; volumes are for ddpm")
+    c = _MODELS[model](kind)
+    c.samples = 200 if kind == "pictures" else 100
+    c.every = {"log": 50, "save": 500, "evaluate": 500, "preview": 500, "monitor": 500}
+    c.monitor.seeds = 64
+    phantoms = {
+        "pictures": {"kind": "chest", "size": (32, 32), "n_train": 40, "n_heldout": 150, "seed": 0},
+        "volumes": {"kind": "vessel", "size": (16, 16, 16), "n_train": 32, "n_heldout": 60, "seed": 0},
+    }[kind]
+    if more:
+        {"ddpm": ddpm, "stylegan2": stylegan2}[model].shrink(c, "chest")
+        c.samples = 24
+    c.phantoms = phantoms
+    return c
+
+
+def _ddpm(kind: str) -> config_dict.ConfigDict:
     c = ddpm.get_config("cxr5216,1m")
-    c.samples = 200
-    c.steps, c.batch_size = 2000, 16
+    c.steps, c.batch_size = (2000 if kind == "pictures" else 1500), 16
     c.model.width, c.model.mults, c.model.blocks, c.model.attention = 16, (1, 2, 2), 1, ()
     c.model.groups, c.model.dtype = 4, "float32"
     # Noise predicted at the end of a cosine says nothing of the image, and few steps do not mend that: v does.
@@ -26,17 +43,19 @@ def get_config(words: str = "pictures") -> config_dict.ConfigDict:
     c.optim.lr, c.optim.warmup = 1e-3, 100
     c.ema.decay = 0.995
     c.sampler.method, c.sampler.steps = "dpm++2m", 20
-    c.every = {"log": 50, "save": 500, "evaluate": 500, "preview": 500, "monitor": 500}
-    c.monitor.seeds = 64
-    c.phantoms = {"kind": "chest", "size": (24, 24), "n_train": 40, "n_heldout": 150, "seed": 0}
     if kind == "volumes":
-        c.steps = 1500
-        c.model.width, c.model.mults, c.model.attention = 16, (1, 2, 2), (4,)
-        c.phantoms = {"kind": "vessel", "size": (16, 16, 16), "n_train": 32, "n_heldout": 60, "seed": 0}
-        c.samples = 100
-    if more:
-        phantoms = c.phantoms
-        ddpm.shrink(c, "chest")
-        c.phantoms = phantoms
-        c.samples = 24
+        c.model.attention = (4,)
     return c
+
+
+def _stylegan2(kind: str) -> config_dict.ConfigDict:
+    c = stylegan2.get_config("cxr5216,auto")
+    c.steps = 2000
+    c.mapping.z_dim = c.mapping.w_dim = 64
+    for network in (c.synthesis, c.discriminator):
+        network.base, network.max_channels, network.low_precision, network.dtype = 512, 64, 0, "float32"
+    c.ema.half_life_images = 2000.0
+    return c
+
+
+_MODELS = {"ddpm": _ddpm, "stylegan2": _stylegan2}

@@ -1,6 +1,7 @@
 """Draw images from a trained model into an image store.
 
-    python -m launch.sample --run=RUN --seeds=0:1000 --out=STORE [--steps=50 --method=ddim] [--step=STEP]
+    python -m launch.sample --run=RUN --seeds=0:1000 --out=STORE [--steps=50 --method=ddim] [--psi=0.7] [--step=STEP]
+    python -m launch.sample --run=RUN --seeds=0:8 --film=FILE.png [--frames=30]
 
 The image of a seed id depends on the weights and the sampler alone: not on which others are drawn, in which batches, on
 which devices. The same command goes on after an interruption; a finished store is left as it is.
@@ -9,15 +10,24 @@ which devices. The same command goes on after an interruption; a finished store 
 from absl import flags
 
 from launch import boot, sampling
+from memjax.errors import UserError
 
 _RUN = flags.DEFINE_string("run", None, "The folder that launch.train wrote.", required=True)
 _SEEDS = flags.DEFINE_string("seeds", None, "Which images: FIRST:END, for example 0:1000.", required=True)
-_OUT = flags.DEFINE_string("out", None, "The store to write.", required=True)
+_OUT = flags.DEFINE_string("out", None, "The store to write.")
+_FILM = flags.DEFINE_string("film", None, "StyleGAN: write an animated PNG of the way from image to image instead.")
+_FRAMES = flags.DEFINE_integer("frames", 30, "--film: pictures from one image to the next.", lower_bound=1)
 _STEP = flags.DEFINE_integer("step", None, "Weights after how many steps; default: the newest.", lower_bound=0)
-_METHOD = flags.DEFINE_enum("method", None, ["ancestral", "ddim", "dpm++2m"], "The sampler; default: the run's.")
-_STEPS = flags.DEFINE_integer("steps", None, "Its steps; default: the run's.", lower_bound=1)
+_METHOD = flags.DEFINE_enum(
+    "method", None, ["ancestral", "ddim", "dpm++2m"], "Diffusion: the sampler; default: the run's."
+)
+_STEPS = flags.DEFINE_integer("steps", None, "Diffusion: its steps; default: the run's.", lower_bound=1)
 _ETA = flags.DEFINE_float("eta", None, "DDIM: 0 deterministic, 1 as noisy as ancestral.", lower_bound=0, upper_bound=1)
 _GUIDANCE = flags.DEFINE_float("guidance", None, "Labelled models: how far beyond the unlabelled prediction to go.")
+_PSI = flags.DEFINE_float("psi", None, "StyleGAN: truncation, 0 the mean image to 1 none; default: the run's.")
+_LAYERS = flags.DEFINE_integer(
+    "truncated_layers", None, "StyleGAN: how many styles, from the coarsest; default: the run's."
+)
 _BATCH = flags.DEFINE_integer("batch_size", 64, "Images at a time, over all devices.", lower_bound=1)
 _DEVICES = flags.DEFINE_integer("devices", None, "How many devices to use; default: all.", lower_bound=1)
 _CACHE = flags.DEFINE_string("cache", None, "Where compiled programs are kept; default: RUN/compiled.")
@@ -25,17 +35,32 @@ _CACHE = flags.DEFINE_string("cache", None, "Where compiled programs are kept; d
 
 def main() -> None:
     """Draw the images."""
-    run, out = boot.place(_RUN), boot.place(_OUT)
+    run, out, film = boot.place(_RUN), boot.place_if_given(_OUT), boot.place_if_given(_FILM)
+    if (out is None) == (film is None):
+        raise UserError("give either --out=STORE, for images, or --film=FILE.png, for a film of a StyleGAN.")
     seeds = sampling.seed_range(_SEEDS.value)
-    changes = {"method": _METHOD.value, "steps": _STEPS.value, "eta": _ETA.value, "guidance": _GUIDANCE.value}
+    asked = {
+        "method": _METHOD.value,
+        "steps": _STEPS.value,
+        "eta": _ETA.value,
+        "guidance": _GUIDANCE.value,
+        "psi": _PSI.value,
+        "layers": _LAYERS.value,
+    }
+    changes = {name: value for name, value in asked.items() if value is not None}
     boot.keep_freed_memory()
     boot.use_compilation_cache(boot.place_if_given(_CACHE) or run / "compiled")
+    if film is not None:
+        sampling.film(run, seeds, film, step=_STEP.value, frames=_FRAMES.value, changes=changes)
+        boot.say(f"{film}: {len(seeds) * _FRAMES.value} pictures")
+        return
+    assert out is not None
     store = sampling.sample(
         run,
         seeds,
         out,
         step=_STEP.value,
-        changes={name: value for name, value in changes.items() if value is not None},
+        changes=changes,
         batch_size=_BATCH.value,
         n_devices=_DEVICES.value,
     )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from launch import boot
 from memjax.errors import UserError
 
+_FILM_SIDE = 256  # pixels
+
 if TYPE_CHECKING:
     from memjax.data.store import Store
 
@@ -40,8 +42,8 @@ def sample(
     from memjax.artifacts.weights import read_weights
     from memjax.data.manifest import Manifest
     from memjax.mesh import train_mesh
-    from memjax.sample.diffusion import make_draw
     from memjax.sample.draw import draw_store
+    from memjax.sample.models import make_draw
 
     trained = Run.read(run)
     leaves, about, digest = read_weights(trained.weights_dir, step=step)
@@ -71,6 +73,45 @@ def sample(
             batch_size=-(-batch_size // mesh.size) * mesh.size,
             progress=bar.update,
         )
+
+
+def film(
+    run: Path, seed_ids: Sequence[int], out: Path, *, step: int | None, frames: int, changes: Mapping[str, Any]
+) -> None:
+    """Write an animated PNG of a StyleGAN's way from seed id to seed id.
+
+    Args:
+      run: the folder that `launch.train` wrote.
+      seed_ids: two or more.
+      out: the file to write.
+      step: of the weights; None: the newest.
+      frames: from one seed id to the next.
+      changes: settings of the sampler that differ from the run's.
+
+    Raises:
+      UserError: the run is no StyleGAN's, or there is only one seed id.
+    """
+    import numpy as np
+
+    from memjax.artifacts.images import grid, write_film
+    from memjax.artifacts.run import Run
+    from memjax.artifacts.weights import read_weights
+    from memjax.sample.interpolate import interpolate
+
+    leaves, about, _ = read_weights(Run.read(run).weights_dir, step=step)
+    data = about["facts"]["data"]
+    images = interpolate(
+        about["config"],
+        leaves,
+        shape=tuple(data["shape"]),
+        label_share=data["class_share"],
+        seed_ids=seed_ids,
+        frames=frames,
+        changes=changes,
+    )
+    larger = max(1, _FILM_SIDE // images.shape[1])  # small images are shown by whole blocks of pixels
+    images = images.repeat(larger, axis=1).repeat(larger, axis=2)
+    write_film(out, np.stack([grid(image[None]) for image in images]))
 
 
 def seed_range(text: str) -> range:

@@ -155,7 +155,7 @@ def _sets(config: Mapping[str, Any], workdir: Path, data: Path | None, heldout: 
     if data is None:
         if heldout is not None:
             raise UserError(f"--heldout={heldout} without --data: phantoms bring their own; give --data=STORE as well.")
-        train_store, other = _drawn(config["phantoms"], workdir / "data")
+        train_store, other = draw_phantoms(config["phantoms"], workdir / "data")
         return Sets(train_store, _chosen(config, train_store), (other, heldout_ids(other.items)))
     store = Store.open(data)
     ids = _chosen(config, store)
@@ -182,8 +182,12 @@ def _chosen(config: Mapping[str, Any], store: "Store") -> "np.ndarray":
     return first_images(store.items, ids, config["n_train"], config["seed"]) if config["n_train"] else ids
 
 
-def _drawn(phantoms: Mapping[str, Any], folder: Path) -> "tuple[Store, Store]":
-    """Draw the phantoms of a config, once: those to train on, and those held out."""
+def draw_phantoms(phantoms: Mapping[str, Any], folder: Path) -> "tuple[Store, Store]":
+    """Draw the phantoms of a config, once: `folder`/train to train on, and `folder`/heldout.
+
+    Raises:
+      UserError: the config names none.
+    """
     import jax
     from jax.experimental import multihost_utils
 

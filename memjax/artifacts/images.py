@@ -49,6 +49,13 @@ def write_png(path: Path, picture: UInt8[np.ndarray, "..."]) -> None:
         Image.fromarray(picture).save(partial, format="png")
 
 
+def write_film(path: Path, pictures: UInt8[np.ndarray, "n h w *rgb"], *, per_second: int = 25) -> None:
+    """Write pictures as an animated PNG that starts again at its end, whole or not at all."""
+    first, *rest = (Image.fromarray(picture) for picture in pictures)
+    with whole_file(path) as partial:
+        first.save(partial, format="png", save_all=True, append_images=rest, duration=1000 / per_second, loop=0)
+
+
 def _flat(image: UInt8[np.ndarray, "*space c"]) -> list[np.ndarray]:
     """Return the image, or the middle slices of the volume across its first, second and third axis."""
     if image.ndim == 3:

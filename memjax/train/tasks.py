@@ -8,10 +8,13 @@ from jax.sharding import Mesh
 from memjax.build import build
 from memjax.errors import UserError
 from memjax.models.denoiser import denoiser
+from memjax.models.gan import Truncation, gan
+from memjax.objectives.ada import Ada
 from memjax.objectives.steppers import Sampler
 from memjax.train.ddpm import Ddpm
 from memjax.train.ema import Ema
 from memjax.train.optim import make_optimizer
+from memjax.train.stylegan2 import Regularization, StyleGan2
 from memjax.train.task import Task
 
 
@@ -49,4 +52,21 @@ def _ddpm(config: Mapping[str, Any], shape: tuple[int, ...], mesh: Mesh, label_s
     )
 
 
-_TASKS = {"ddpm": _ddpm}
+def _stylegan2(config: Mapping[str, Any], shape: tuple[int, ...], mesh: Mesh, label_share: Sequence[float]) -> Task:
+    blocks = {name: config[name] for name in ("mapping", "synthesis", "discriminator")}
+    return StyleGan2(
+        gan(shape, **blocks, n_classes=len(label_share) or None),
+        optim={network: config[f"{network}_optim"] for network in ("generator", "discriminator")},
+        regularize=build(Regularization, config["regularize"], "regularize"),
+        mixing=config["mixing"],
+        ada=build(Ada, config["ada"], "ada"),
+        ema=build(Ema, config["ema"], "ema"),
+        truncation=build(Truncation, config["sampler"], "sampler"),
+        batch_size=config["batch_size"],
+        seed=config["seed"],
+        mesh=mesh,
+        label_share=label_share,
+    )
+
+
+_TASKS = {"ddpm": _ddpm, "stylegan2": _stylegan2}
