@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
 from jaxtyping import Array, Float
 
 from memjax.models.stylegan_sides import FIRST, check_choice, precision, sides, width
@@ -138,7 +137,7 @@ class ToRgb(nn.Module):
         else:
             y = EqualConv(self.channels, 1, use_bias=False, name="conv")(x)
         y = y.astype(jnp.float32) + self.param("bias", nn.initializers.zeros_init(), (self.channels,), jnp.float32)
-        return y if self.clamp is None else lax.clamp(-self.clamp, y, self.clamp)
+        return y if self.clamp is None else jnp.clip(y, -self.clamp, self.clamp)
 
 
 def _kernel(module: nn.Module, shape: tuple[int, ...]) -> Any:
