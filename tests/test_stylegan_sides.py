@@ -3,7 +3,7 @@
 import pytest
 
 from memjax.errors import UserError
-from memjax.models.stylegan_sides import check_choice, precision, sides, width
+from memjax.models.stylegan_sides import check_architecture, precision, sides, width
 
 
 def test_sides_double():
@@ -40,7 +40,7 @@ def test_low_precision_is_for_the_highest_resolutions_but_never_the_first():
     assert [low(n) for n in (0, 1, 2, 9)] == [[], [64], [32, 64], [8, 16, 32, 64]]
 
 
-def test_unknown_choices_are_told():
-    check_choice("architecture", "skip", ("skip", "plain"))
-    with pytest.raises(UserError, match="architecture='resnet' is not known; give skip, plain"):
-        check_choice("architecture", "resnet", ("skip", "plain"))
+def test_unknown_architectures_are_told():
+    check_architecture("skip")
+    with pytest.raises(UserError, match="architecture='resnet' is not known; give skip, residual or plain"):
+        check_architecture("resnet")

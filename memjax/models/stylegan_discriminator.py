@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from memjax.errors import UserError
 from memjax.models.stylegan_mapping import Mapping, check_label
-from memjax.models.stylegan_sides import FIRST, check_choice, precision, sides, width
+from memjax.models.stylegan_sides import FIRST, check_architecture, precision, sides, width
 from memjax.nn.equalized import EqualConv, EqualDense, leaky_relu
 from memjax.nn.fir import FIR, downsample
 
@@ -86,7 +86,7 @@ class Discriminator(nn.Module):
 
     def _check(self, shape: tuple[int, ...]) -> None:
         """Raise `UserError` if this network is not for images of this shape `[b, h, w, c]`."""
-        check_choice("architecture", self.architecture, ("residual", "skip", "plain"))
+        check_architecture(self.architecture)
         b, *image = shape
         if image != [self.resolution, self.resolution, self.channels]:
             raise UserError(

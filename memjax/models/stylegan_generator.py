@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from memjax.models.stylegan_sides import FIRST, check_choice, precision, sides, width
+from memjax.errors import UserError
+from memjax.models.stylegan_sides import FIRST, check_architecture, precision, sides, width
 from memjax.nn.equalized import EqualConv, EqualDense, leaky_relu
 from memjax.nn.fir import FIR, upsample
 from memjax.nn.modulated import adain, modulated_conv
@@ -54,8 +55,9 @@ class Synthesis(nn.Module):
         Raises:
           UserError: there is no such resolution, architecture or style.
         """
-        check_choice("architecture", self.architecture, ("skip", "residual", "plain"))
-        check_choice("style", self.style, ("modulated", "adain"))
+        check_architecture(self.architecture)
+        if self.style not in ("modulated", "adain"):
+            raise UserError(f"style={self.style!r} is not known; give modulated (StyleGAN2) or adain (StyleGAN).")
         assert ws.shape[1] == self.styles, (ws.shape, self.styles)
         number = itertools.count()  # of the layer: of its style and noise
 

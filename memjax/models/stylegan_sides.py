@@ -1,7 +1,6 @@
-"""The resolutions that both networks of a StyleGAN go through: which, how wide, and in what precision."""
+"""The resolutions that both networks of a StyleGAN go through: which, how joined, how wide, how precise."""
 
 import math
-from collections.abc import Collection
 
 import jax.numpy as jnp
 
@@ -39,7 +38,7 @@ def precision(side: int, resolution: int, low_precision: int, dtype: str) -> jnp
     return jnp.dtype(dtype if is_low else "float32")
 
 
-def check_choice(name: str, value: str, known: Collection[str]) -> None:
-    """Raise `UserError` unless a value is among the known ones."""
-    if value not in known:
-        raise UserError(f"{name}={value!r} is not known; give {', '.join(known)}.")
+def check_architecture(architecture: str) -> None:
+    """Raise `UserError` unless it is a way in which resolutions are joined: see each network's docstring."""
+    if architecture not in ("skip", "residual", "plain"):
+        raise UserError(f"architecture={architecture!r} is not known; give skip, residual or plain.")
