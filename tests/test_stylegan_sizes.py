@@ -1,4 +1,4 @@
-"""Named sizes have as many parameters as the papers' code tells, counted by hand; every resolution builds as counted."""
+"""Named sizes have as many parameters as the papers' code tells, counted by hand; networks of every resolution too."""
 
 import jax
 import pytest
