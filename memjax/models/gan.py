@@ -132,7 +132,7 @@ class Gan:
         """Return the images of these seed ids, in [-1, 1].
 
         An image is a function of weights, truncation, label and its own seed id: not of the batch it is drawn in, but
-        for rounding in batches of another size (1e-6; on processors, seen only where a device has a single image).
+        for rounding in batches of another size: 4e-6, measured on processors with a single image against sixteen.
         """
         z, noise_keys = self.latents(seed_ids)
         ws = truncation.styles(self.map(generator, z, label), w_avg, self.styles)
