@@ -34,15 +34,15 @@ def draw_colour(
     key: Key[Array, ""], p: Float[Array, ""], b: int, channels: int
 ) -> tuple[Float[Array, "b c c"], Float[Array, "b c"]]:
     """Return matrix and offset of brightness, contrast, inverted luma, turned hue and saturation, in this order."""
-    gate_key, bright_key, contrast_key, luma_key, hue_key, saturation_key = jax.random.split(key, 6)
-    gates = jax.random.bernoulli(gate_key, p, (5, b))
-    bright = jnp.where(gates[0], _BRIGHTNESS * jax.random.normal(bright_key, (b,)), 0.0)
-    contrast = jnp.where(gates[1], jnp.exp2(_CONTRAST * jax.random.normal(contrast_key, (b,))), 1.0)
-    is_inverted = gates[2] & jax.random.bernoulli(luma_key, 0.5, (b,))
+    chance_key, size_key = jax.random.split(key)
+    chance, size = jax.random.uniform(chance_key, (7, b)), jax.random.normal(size_key, (3, b))
+    bright = jnp.where(chance[0] < p, _BRIGHTNESS * size[0], 0.0)
+    contrast = jnp.where(chance[1] < p, jnp.exp2(_CONTRAST * size[1]), 1.0)
+    is_inverted = (chance[2] < p) & (chance[3] < 0.5)
     matrix = contrast[:, None, None] * inverted_luma(is_inverted.astype(jnp.float32), channels)
     if channels == 3:
-        angle = jnp.where(gates[3], jax.random.uniform(hue_key, (b,), minval=-jnp.pi, maxval=jnp.pi), 0.0)
-        saturation = jnp.where(gates[4], jnp.exp2(_SATURATION * jax.random.normal(saturation_key, (b,))), 1.0)
+        angle = jnp.where(chance[4] < p, jnp.pi * (2 * chance[5] - 1), 0.0)
+        saturation = jnp.where(chance[6] < p, jnp.exp2(_SATURATION * size[2]), 1.0)
         matrix = _product("bij,bjk,bkl->bil", saturated(saturation), turned_hue(angle), matrix)
     return matrix, _product("bij,b->bi", matrix, bright)  # brightened first
 
