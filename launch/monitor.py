@@ -5,6 +5,9 @@ counts as a copy if its best training score is above the threshold that few held
 training image is nearer, compared with the second nearest, than it is to all but as few held-out images. Without the
 second condition blurred images count, which resemble everybody. Whether there are more such images than chance explains
 is Fisher's exact test of synthetic against held-out images, which are put through the same rule.
+
+Beside it stands how good the images are as a whole: the Fréchet distance to the training images in principal components
+of these, for the synthetic images and for as many held-out ones.
 """
 
 from collections.abc import Callable
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from memjax.data.store import Store
     from memjax.orientation import Symmetry
 
+_COMPONENTS = 32  # principal components that the Fréchet distance sees
+_DESCRIBED = 2048  # training images that they are of, at most
 _RATIO = 1 / 3  # nearest over second-nearest distance of a copy: Yoon et al. 2023
 
 
@@ -72,6 +77,8 @@ class MemorizationMonitor:
         self._heldout_score, ratio = self._nearness(_Part(*sets.heldout))
         self._threshold = float(np.percentile(self._heldout_score, percentile))
         self._ratio = float(np.percentile(ratio, 100 - percentile))
+        self._features = _Features(self._train)
+        self._heldout_frechet = self._features.frechet(_spread(_Part(*sets.heldout), seeds))
         self._heldout_copies = int(self._are_copies(self._heldout_score, ratio).sum())
 
     def __call__(self, step: int, state: Any) -> tuple[dict[str, float], bool]:
@@ -88,6 +95,8 @@ class MemorizationMonitor:
             "monitor/p_value": p,
             "monitor/above_fraction": float((score > self._threshold).mean()),
             "monitor/ratio_fraction": float((ratio < _RATIO).mean()),
+            "monitor/frechet": self._features.frechet(images),
+            "monitor/heldout_frechet": self._heldout_frechet,
             "monitor/threshold": self._threshold,
             "monitor/score_median": float(np.median(score)),
             "monitor/heldout_score_median": float(np.median(self._heldout_score)),
@@ -129,6 +138,32 @@ class MemorizationMonitor:
         return found.query_to_gallery.score
 
 
+class _Features:
+    """Principal components of the training images, as the Fréchet distance compares them."""
+
+    def __init__(self, train: "_Part"):
+        from memjax.audit.frechet import principal_axes
+
+        images = _spread(train, _DESCRIBED)
+        self._mean, self._axes = principal_axes(images.reshape(len(images), -1), _COMPONENTS)
+        self._train = self._of(images)
+
+    def frechet(self, images: np.ndarray) -> float:
+        """Return the distance of these images, [n, *space, c] in [-1, 1], to the training images."""
+        from memjax.audit.frechet import frechet_distance
+
+        return frechet_distance(self._of(images), self._train)
+
+    def _of(self, images: np.ndarray) -> np.ndarray:
+        return (images.reshape(len(images), -1) - self._mean) @ self._axes
+
+
+def _spread(part: "_Part", at_most: int) -> np.ndarray:
+    """Return images from all over a part, in [-1, 1]."""
+    ids = np.unique(np.linspace(0, len(part) - 1, min(len(part), at_most)).astype(int))
+    return part.unit(ids)
+
+
 class _Part:
     """Some images of a store, as the search takes them."""
 
@@ -147,6 +182,10 @@ class _Part:
     def gather(self, ids: np.ndarray) -> np.ndarray:
         """Read images by their number in the part."""
         return self.store.gather(self._ids[ids])
+
+    def unit(self, ids: np.ndarray) -> np.ndarray:
+        """Read images by their number in the part, in [-1, 1]."""
+        return self.store.unit_range(self._ids[ids])
 
     def name(self, id_: int) -> str:
         """Say which image this is."""
