@@ -147,12 +147,13 @@ _resampled.defvjp(_forward, _backward)
 def _plain(x: Array, line: _Line, up: int, down: int, padding: _Padding) -> Array:
     c = x.shape[-1]
     kernel = jnp.asarray(np.outer(line, line), x.dtype)[:, :, None, None]
+    # Padded beforehand: a convolution that crops is computed wrongly on processors.
+    ends = [(0, 0, 0), *((before, after + up - 1, up - 1) for before, after in padding), (0, 0, 0)]
     return lax.conv_general_dilated(
-        x,
+        lax.pad(x, jnp.zeros((), x.dtype), ends),
         jnp.broadcast_to(kernel, (*kernel.shape[:3], c)),
         (down, down),
-        [(before, after + up - 1) for before, after in padding],
-        lhs_dilation=(up, up),
+        "VALID",
         dimension_numbers=_LAYOUT,
         feature_group_count=c,
     )
