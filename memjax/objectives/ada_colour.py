@@ -26,7 +26,7 @@ def recolour(
     matrix, offset = draw_colour(key, p, len(images), images.shape[-1])
     is_same = jnp.all(matrix == jnp.eye(images.shape[-1]), axis=(1, 2)) & jnp.all(offset == 0, axis=1)
     by_channel = [images[..., i, None] * matrix[:, None, None, :, i] for i in range(images.shape[-1])]
-    changed = functools.reduce(jnp.add, by_channel) + offset[:, None, None]  # a product of such small matrices is slower
+    changed = functools.reduce(jnp.add, by_channel) + offset[:, None, None]  # products of small matrices are slower
     return jnp.where(is_same[:, None, None, None], images, changed)
 
 
