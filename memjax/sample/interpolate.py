@@ -53,7 +53,8 @@ def interpolate(
         raise UserError("a film goes from image to image, and there is one seed id; give two or more.")
     truncation = make_sampler(config, changes)
     model = stylegan(config, shape, len(label_share) or None)
-    weights = into(jax.eval_shape(lambda key: stylegan_weights(model, key), key_for(0, "init")), leaves)
+    template = jax.eval_shape(lambda key: stylegan_weights(model, key), key_for(0, "init"))
+    weights = jax.tree.map(jnp.asarray, into(template, leaves))
     label = labels_of(seed_ids, label_share)
     z, noise_keys = model.latents(jnp.asarray(list(seed_ids), jnp.int32))
     w = np.asarray(model.map(weights["generator"], z, None if label is None else jnp.asarray(label)))
@@ -61,7 +62,7 @@ def interpolate(
     path = CubicSpline(np.arange(len(closed)), closed, bc_type="periodic")
     along = path(np.arange(len(w) * frames) / frames).astype(np.float32)
 
-    def drawn(w: Float[Array, "b w"]) -> Float[Array, "b h w2 c"]:
+    def drawn(w: Float[Array, "b w"]) -> Float[Array, "b height width c"]:
         ws = truncation.styles(w, weights["w_mean"], model.styles)
         noise = tuple(jnp.broadcast_to(one, (len(w), *one.shape[1:])) for one in model.noise_of(noise_keys[:1]))
         return jnp.clip(model.synthesize(weights["generator"], ws, noise if truncation.noise else None), -1, 1)
