@@ -3,6 +3,7 @@
     python -m launch.bench audit [--out=FILE.json] [--only=plain64 --only=volumes48] [--rounds=3]
     python -m launch.bench audit --growth [--out=FILE.json]
     python -m launch.bench train [--task=ddpm] [--only=unet28] [--sampling] [--out=FILE.json]
+    python -m launch.bench train --task=stylegan2 [--only=gan32] [--out=FILE.json]
     python -m launch.bench disk --folder=DIR [--side=64] [--sizes=12500,25000,50000]
 
 Wants the `bench` extra (pip install -e '.[bench]') and, for radiographs, MEMJAX_REAL_DATA. Candidates take turns in one
@@ -12,7 +13,8 @@ time) and the share of agreeing ids. Both sides return the ten best gallery imag
 best queries of every gallery image, certified in float64. Times include normalising the uint8 images, not compiling.
 
 `train`: one step of a diffusion U-Net (forward, backward, Adam) in float32, against PyTorch networks of as many
-parameters; with --sampling drawing with DDIM instead.
+parameters; with --sampling drawing with DDIM instead. StyleGAN2: 16 steps in a row, which is every phase in its
+proportion, against the same networks in PyTorch.
 
 With --growth instead: how our time grows with the number of gallery images and of queries, with fitted exponents; with
 --out also as a plot. `disk` draws stores into a folder and searches each from there, in a process of its own.
@@ -20,6 +22,7 @@ With --growth instead: how our time grows with the number of gallery images and 
 
 import dataclasses
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -31,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from launch import boot, from_disk, peers, training_workloads
+from launch import boot, from_disk, peers, training_speed
 from launch.workloads import WORKLOADS, Workload, by_name
 from memjax.errors import UserError
 
@@ -42,11 +45,11 @@ _OUT = flags.DEFINE_string("out", None, "Write the rows to this JSON file too.")
 _ONLY = flags.DEFINE_multi_enum(
     "only",
     [],
-    [work.name for work in (*WORKLOADS, *training_workloads.WORKLOADS)],
+    [work.name for work in (*WORKLOADS, *itertools.chain(*training_speed.WORKLOADS.values()))],
     "Workloads to run, repeated; default: all.",
 )
-_TASK = flags.DEFINE_enum("task", "ddpm", ["ddpm"], "train: which model.")
-_SAMPLING = flags.DEFINE_bool("sampling", False, "train: draw images instead of training.")
+_TASK = flags.DEFINE_enum("task", "ddpm", list(training_speed.WORKLOADS), "train: which model.")
+_SAMPLING = flags.DEFINE_bool("sampling", False, "train: draw images with a diffusion model instead.")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Timed rounds; the candidates take turns.", lower_bound=1)
 _PLAN = flags.DEFINE_enum("plan", "auto", ["auto", "product", "symmetric", "sketched"], "The plan of our search.")
 _GROWTH = flags.DEFINE_bool("growth", False, "Measure growth with the sizes of the sets instead.")
@@ -108,20 +111,22 @@ def main(what: str) -> None:
 
 def _train() -> None:
     """Compare training steps, or sampling, and print the table."""
-    from launch import training_speed
-
-    chosen = [work for work in training_workloads.WORKLOADS if not _ONLY.value or work.name in _ONLY.value]
+    if _SAMPLING.value and _TASK.value != "ddpm":
+        raise UserError(f"--sampling is measured for --task=ddpm only, not {_TASK.value}; leave it out.")
+    chosen = [work for work in training_speed.WORKLOADS[_TASK.value] if not _ONLY.value or work.name in _ONLY.value]
+    if not chosen:
+        raise UserError(f"--only={_ONLY.value[0]} is no work of --task={_TASK.value}; leave one of the two out.")
     how = {"threads": boot.workers(), "sampling": _SAMPLING.value}
     if _RSS_OF.value:
         run, _ = training_speed.candidate(chosen[0], _RSS_OF.value, **how)
         run()
         print(_own_peak_mib())
         return
-    _check_installed("torch", "monai", "denoising_diffusion_pytorch")
+    _check_installed("torch", *(["monai", "denoising_diffusion_pytorch"] if _TASK.value == "ddpm" else []))
     rows = []
     for work in chosen:
         found = training_speed.compare(work, rounds=_ROUNDS.value, **how)
-        more = [f"--only={work.name}", *(["--sampling"] if _SAMPLING.value else [])]
+        more = [f"--task={_TASK.value}", f"--only={work.name}", *(["--sampling"] if _SAMPLING.value else [])]
         memory = {
             name: float(_in_own_process("train", [f"--rss_of={name}", *more]).split()[-1])
             for name in ("ours", *work.peers)

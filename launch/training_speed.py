@@ -1,39 +1,61 @@
-"""The training benchmark: one step, and sampling, of ours and of PyTorch networks; they take turns in one process."""
+"""The training benchmark: steps, and sampling, of ours and of PyTorch networks; they take turns in one process."""
 
 import time
 from collections.abc import Callable
 from typing import Any
 
-from launch import training_peers
-from launch.training_workloads import Workload, ours, ours_sampling
+from launch import gan_workloads, training_peers, training_workloads
+from launch.gan_workloads import GanWorkload
+from launch.training_workloads import Workload
+
+WORKLOADS = {"ddpm": training_workloads.WORKLOADS, "stylegan2": gan_workloads.WORKLOADS}  # by task
 
 SAMPLED = 64  # images drawn at once
 SAMPLING_STEPS = 50  # of DDIM
 
+_WARM_UP = 4  # steps
 
-def candidate(work: Workload, name: str, *, threads: int, sampling: bool) -> tuple[Callable[[], float], int]:
-    """Return what one candidate does once (a step, or drawing `SAMPLED` images), and its number of parameters."""
+
+def candidate(
+    work: Workload | GanWorkload, name: str, *, threads: int, sampling: bool
+) -> tuple[Callable[[], float], int]:
+    """Return what one candidate does once, and its number of parameters.
+
+    That is a step of a diffusion model, a round of steps of a StyleGAN2, or drawing `SAMPLED` images.
+    """
+    if isinstance(work, GanWorkload):
+        if name == "ours":
+            return gan_workloads.ours(work)
+        from launch.torch_stylegan2.training import rounds
+
+        return rounds(name, work, threads=threads)
     if name == "ours":
-        return ours_sampling(work, SAMPLED, SAMPLING_STEPS) if sampling else ours(work)
+        draw = training_workloads.ours_sampling
+        return draw(work, SAMPLED, SAMPLING_STEPS) if sampling else training_workloads.ours(work)
     make = training_peers.sampling if sampling else training_peers.step
     return make(name, work, threads=threads, **({"images": SAMPLED, "steps": SAMPLING_STEPS} if sampling else {}))
 
 
-def compare(work: Workload, *, rounds: int, threads: int, sampling: bool) -> list[dict[str, Any]]:
-    """Return a row for each peer: medians over the rounds, after one that does not count."""
+def compare(work: Workload | GanWorkload, *, rounds: int, threads: int, sampling: bool) -> list[dict[str, Any]]:
+    """Return a row for each peer: medians over the rounds, after some that do not count.
+
+    Those are four steps, or one round of a StyleGAN2: while XLA's heap grows, a step takes up to twice as long.
+    """
     names = ("ours", *work.peers)
     made = {name: candidate(work, name, threads=threads, sampling=sampling) for name in names}
+    steps = SAMPLING_STEPS if sampling else work.steps
+    warm_up = -(-_WARM_UP // steps)
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(rounds + 1):
+    for number in range(warm_up + rounds):
         for name, (run, _) in made.items():
             start = time.perf_counter()
             run()
-            if number:
+            if number >= warm_up:
                 seconds[name].append(time.perf_counter() - start)
     for name, all_rounds in seconds.items():
         print(f"{work.name} {name}: " + " ".join(f"{s:.3f}" for s in all_rounds) + " s", flush=True)
     median = {name: sorted(all_rounds)[len(all_rounds) // 2] for name, all_rounds in seconds.items()}
-    images = SAMPLED if sampling else work.batch
+    images = SAMPLED if sampling else work.batch * work.steps
     what = f"drawing {SAMPLED} in {SAMPLING_STEPS} steps, " if sampling else ""
     return [
         {

@@ -19,6 +19,7 @@ class Workload:
     parameters: int  # ours and MONAI's
     lucidrains: int  # width at which denoising-diffusion-pytorch's network has about as many parameters
     blocks: int = 2  # at each level
+    steps: int = 1  # of training, timed at once
     peers: tuple[str, ...] = ("monai", "monai channels last", "lucidrains", "lucidrains channels last")
 
     @property
@@ -47,11 +48,6 @@ WORKLOADS = (
     Workload("unet28", 28, 64, 64, (1, 2, 2), _LAST, 64, 6_469_889, 72),
     Workload("unet64", 64, 16, 64, (1, 2, 2), _LAST, 64, 6_469_889, 72),
 )
-
-
-def by_name(name: str) -> Workload:
-    """Return the workload of this name."""
-    return next(work for work in WORKLOADS if work.name == name)
 
 
 def ours(work: Workload) -> tuple[Callable[[], float], int]:
