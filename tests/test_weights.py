@@ -19,7 +19,11 @@ ABOUT = {"model": {"width": 32, "levels": [1, 2]}, "store": "ab12"}
 def tree(seed=0, channels=1):
     draw = np.random.default_rng(seed).standard_normal
     return {
-        "in": {"kernel": jnp.asarray(draw((3, 3, channels, 128)), jnp.float32), "bias": jnp.zeros(128)},
+        "in": {
+            "kernel": jnp.asarray(draw((3, 3, channels, 128)), jnp.float32),
+            "bias": jnp.zeros(128),
+            "strength": jnp.ones(()),
+        },
         "blocks": [{"scale": jnp.asarray(draw((256, 128)), jnp.float32)}],
     }
 
@@ -107,6 +111,6 @@ def test_another_model_is_named_by_its_leaves():
     with pytest.raises(UserError, match=r"in/kernel is \(3, 3, 1, 128\), not \(3, 3, 5, 128\); use the config and the"):
         into(jax.eval_shape(lambda: tree(channels=5)), leaves)
     with pytest.raises(UserError, match=r"out is missing, in/kernel is one too many"):
-        into({**tree(), "in": {"bias": jnp.zeros(128)}, "out": jnp.zeros(1)}, leaves)
+        into({**tree(), "in": {"bias": jnp.zeros(128), "strength": jnp.ones(())}, "out": jnp.zeros(1)}, leaves)
     with pytest.raises(UserError, match=r", and 7 more"):
         into({str(i): jnp.zeros(1) for i in range(7)}, leaves)

@@ -123,7 +123,7 @@ def _gathered(leaf: Any) -> np.ndarray:
     """Return the whole of a leaf as float32, also where other processes hold parts of it."""
     if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
         leaf = multihost_utils.process_allgather(leaf, tiled=True)
-    return np.ascontiguousarray(np.asarray(leaf), np.float32)
+    return np.asarray(leaf).astype(np.float32, order="C")  # `ascontiguousarray` would make vectors of scalars
 
 
 def _digest(leaves: Mapping[str, np.ndarray]) -> str:
