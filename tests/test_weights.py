@@ -112,5 +112,5 @@ def test_another_model_is_named_by_its_leaves():
         into(jax.eval_shape(lambda: tree(channels=5)), leaves)
     with pytest.raises(UserError, match=r"out is missing, in/kernel is one too many"):
         into({**tree(), "in": {"bias": jnp.zeros(128), "strength": jnp.ones(())}, "out": jnp.zeros(1)}, leaves)
-    with pytest.raises(UserError, match=r", and 7 more"):
+    with pytest.raises(UserError, match=r", and 8 more"):
         into({str(i): jnp.zeros(1) for i in range(7)}, leaves)
