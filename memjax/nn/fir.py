@@ -7,13 +7,16 @@ in the kernel, and differentiable any number of times.
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
+
+from memjax.nn import shifts
 
 FIR = (1.0, 3.0, 3.0, 1.0)
 
@@ -44,8 +47,7 @@ def upfirdn(
       padding: zeros before and after; negative ones crop.
       gain: of both axes together.
     """
-    line = tuple(math.sqrt(gain) * tap / sum(taps) for tap in reversed(taps))
-    return _resampled(x, line, up, down, (padding, padding), x.shape[1:3])
+    return _resampled(x, _line(taps, gain), up, down, (padding, padding), x.shape[1:3])
 
 
 def blur(x: Float[Array, "b h w c"], taps: Sequence[float] = FIR) -> Float[Array, "b h w c"]:
@@ -73,67 +75,36 @@ def conv_up(
 
     Away from the border the same as the convolution of `upsample(x)`.
     """
-    p = len(taps) - 2
-    y = _doubled(x, jnp.swapaxes(jnp.flip(kernel, (0, 1)), 2, 3))
-    return upfirdn(y, taps, padding=((p - 1) // 2 + 1, (p - 2) // 2 + 1), gain=4.0)
+    # The transpose of going down, with the filter and the kernel the other way round.
+    return _up(x, jnp.swapaxes(jnp.flip(kernel, (0, 1)), 2, 3), _line(taps, 4.0)[::-1], len(taps) // 2)
 
 
 def conv_down(
     x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"], taps: Sequence[float] = FIR
 ) -> Float[Array, "b h2 w2 d"]:
     """Return x filtered, then convolved with a stride of two; lengths must be even."""
-    p = len(taps)  # of the filter's overhang and the kernel's
-    return _halved(upfirdn(x, taps, padding=((p + 1) // 2, p // 2)), kernel)
+    return _down(x, kernel, _line(taps), (len(taps) + 1) // 2)
 
 
-# A strided convolution and its transpose, each the other's gradient: left to itself XLA for processors takes forty
-# times as long for the kernel's gradient where zeros are put in between.
-@jax.custom_vjp
-def _halved(x: Array, kernel: Array) -> Array:
-    return lax.conv_general_dilated(x, kernel, (2, 2), "VALID", dimension_numbers=_LAYOUT)
-
-
-@jax.custom_vjp
-def _doubled(y: Array, kernel: Array) -> Array:
-    back = jnp.swapaxes(jnp.flip(kernel, (0, 1)), 2, 3)
-    return lax.conv_general_dilated(
-        y, back, (1, 1), [(2, 2)] * 2, lhs_dilation=(2, 2), dimension_numbers=_LAYOUT
-    )  # an odd length, 2 h + 1
-
-
-def _kernel_gradient(x: Array, y: Array) -> Array:
-    return lax.conv_general_dilated(
-        x, y, (1, 1), "VALID", rhs_dilation=(2, 2), dimension_numbers=("CHWN", "IHWO", "HWNC")
-    )
-
-
-_halved.defvjp(
-    lambda x, kernel: (_halved(x, kernel), (x, kernel)),
-    lambda saved, dy: (_doubled(dy, saved[1]), _kernel_gradient(saved[0], dy)),
-)
-_doubled.defvjp(
-    lambda y, kernel: (_doubled(y, kernel), (y, kernel)),
-    lambda saved, dx: (_halved(dx, saved[1]), _kernel_gradient(dx, saved[0])),
-)
+def _line(taps: Sequence[float], gain: float = 1.0) -> _Line:
+    """Return what a window of each axis is multiplied by."""
+    return tuple(math.sqrt(gain) * tap / sum(taps) for tap in reversed(taps))
 
 
 # The gradient is the transpose, which is such a resampling again: so it is as fast, and so is its own gradient.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4, 5))
 def _resampled(x: Array, line: _Line, up: int, down: int, padding: _Padding, space: tuple[int, ...]) -> Array:
     """Return x, of height and width `space`, multiplied by the line where it lies, along one axis after the other."""
-    by_taps, plain = (
-        functools.partial(form, line=line, up=up, down=down, padding=padding) for form in (_by_taps, _plain)
-    )
-    return lax.platform_dependent(x, cpu=by_taps, default=plain)
+    return _by_platform(shifts.resample, _plain, x, line=line, up=up, down=down, padding=padding)
 
 
-def _forward(
+def _resampled_forward(
     x: Array, line: _Line, up: int, down: int, padding: _Padding, space: tuple[int, ...]
 ) -> tuple[Array, None]:
     return _resampled(x, line, up, down, padding, space), None
 
 
-def _backward(
+def _resampled_backward(
     line: _Line, up: int, down: int, padding: _Padding, space: tuple[int, ...], _: None, dy: Array
 ) -> tuple[Array]:
     from_ = dy.shape[1:3]
@@ -141,13 +112,50 @@ def _backward(
     return (_resampled(dy, line[::-1], down, up, tuple(back), from_),)
 
 
-_resampled.defvjp(_forward, _backward)
+_resampled.defvjp(_resampled_forward, _resampled_backward)
+
+
+# All three are gradients of one number, the sum of y * down(x, kernel), which is linear in x, in y and in the kernel:
+# so each is the gradient of the others. `before` is how many zeros the filter puts before x.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _down(x: Array, kernel: Array, line: _Line, before: int) -> Array:
+    return _by_platform(shifts.down, _plain_down, x, kernel, line=line, before=before)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _up(y: Array, kernel: Array, line: _Line, before: int) -> Array:
+    return _by_platform(shifts.up, _plain_up, y, kernel, line=line, before=before)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _kernel_gradient(x: Array, y: Array, line: _Line, before: int) -> Array:
+    return _by_platform(shifts.kernel_gradient, _plain_kernel_gradient, x, y, line=line, before=before)
+
+
+_down.defvjp(
+    lambda x, kernel, *how: (_down(x, kernel, *how), (x, kernel)),
+    lambda line, n, saved, y: (_up(y, saved[1], line, n), _kernel_gradient(saved[0], y, line, n)),
+)
+_up.defvjp(
+    lambda y, kernel, *how: (_up(y, kernel, *how), (y, kernel)),
+    lambda line, n, saved, x: (_down(x, saved[1], line, n), _kernel_gradient(x, saved[0], line, n)),
+)
+_kernel_gradient.defvjp(
+    lambda x, y, *how: (_kernel_gradient(x, y, *how), (x, y)),
+    lambda line, n, saved, kernel: (_up(saved[1], kernel, line, n), _down(saved[0], kernel, line, n)),
+)
+
+
+def _by_platform(processor: Callable[..., Array], plain: Callable[..., Array], *arrays: Array, **how: Any) -> Array:
+    return lax.platform_dependent(
+        *arrays, cpu=functools.partial(processor, **how), default=functools.partial(plain, **how)
+    )
 
 
 def _plain(x: Array, line: _Line, up: int, down: int, padding: _Padding) -> Array:
     c = x.shape[-1]
     kernel = jnp.asarray(np.outer(line, line), x.dtype)[:, :, None, None]
-    # Padded beforehand: a convolution that crops is computed wrongly on processors.
+    # Padded beforehand: XLA for processors is wrong where a convolution crops one end and pads the other.
     ends = [(0, 0, 0), *((before, after + up - 1, up - 1) for before, after in padding), (0, 0, 0)]
     return lax.conv_general_dilated(
         lax.pad(x, jnp.zeros((), x.dtype), ends),
@@ -159,29 +167,18 @@ def _plain(x: Array, line: _Line, up: int, down: int, padding: _Padding) -> Arra
     )
 
 
-def _by_taps(x: Array, line: _Line, up: int, down: int, padding: _Padding) -> Array:
-    """Add shifted copies: XLA for processors takes a hundred times as long to convolve each channel alone."""
-    for axis in (2, 1):  # in this order, as columns are the slower to put in between one another, and now are fewer
-        x = lax.optimization_barrier(_along(x, axis, line, up, down, padding[axis - 1]))
-    return x
+def _plain_down(x: Array, kernel: Array, line: _Line, before: int) -> Array:
+    filtered = _plain(x, line, 1, 1, ((before, len(line) - before),) * 2)  # one position more than x has
+    return lax.conv_general_dilated(filtered, kernel, (2, 2), "VALID", dimension_numbers=_LAYOUT)
 
 
-def _along(x: Array, axis: int, line: _Line, up: int, down: int, padding: tuple[int, int]) -> Array:
-    """Return x resampled along one axis; each of `up` phases of the result sees only every up-th tap."""
-    (before, after), n = padding, x.shape[axis]
-    length = n * up + before + after - len(line) + 1  # before going down
-    count = -(-length // up)  # of each phase
-    first, last = -(before // up), (up + len(line) - 2 - before) // up  # how far the copies are shifted
-    ends = [(-first, count + last - n, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
-    x = lax.pad(x, jnp.zeros((), x.dtype), ends)
+def _plain_up(y: Array, kernel: Array, line: _Line, before: int) -> Array:
+    back = jnp.swapaxes(jnp.flip(kernel, (0, 1)), 2, 3)
+    wide = lax.conv_general_dilated(y, back, (1, 1), [(2, 2)] * 2, (2, 2), dimension_numbers=_LAYOUT)
+    return _plain(wide, line[::-1], 1, 1, ((len(line) - 1 - before, before - 1),) * 2)
 
-    phases = []
-    for phase in range(up):
-        shifts = [(tap, (phase + i - before) // up) for i, tap in enumerate(line) if (phase + i - before) % up == 0]
-        starts = [(tap, shift - first) for tap, shift in shifts]
-        step = down if up == 1 else 1
-        phases.append(sum(tap * lax.slice_in_dim(x, at, at + count, step, axis) for tap, at in starts))
-    if up == 1:
-        return phases[0]
-    shape = (*x.shape[:axis], up * count, *x.shape[axis + 1 :])
-    return lax.slice_in_dim(jnp.stack(phases, axis + 1).reshape(shape), 0, length, down, axis)
+
+def _plain_kernel_gradient(x: Array, y: Array, line: _Line, before: int) -> Array:
+    filtered = _plain(x, line, 1, 1, ((before, len(line) - before),) * 2)
+    layout = ("CHWN", "IHWO", "HWNC")
+    return lax.conv_general_dilated(filtered, y, (1, 1), "VALID", rhs_dilation=(2, 2), dimension_numbers=layout)
