@@ -2,13 +2,15 @@
 
     python -m launch.demo [--out=DIR] [--volumes]
 
-A diffusion model is trained on few patients for long enough to memorize some of them; the audit says which, and how
-sure that is, against patients whom the model never saw. The run's metrics show when copying began.
+A StyleGAN2 and a diffusion model are trained on the same few patients, for long enough to memorize what they memorize;
+the audit says which images are copies, and how sure that is, against patients whom no model saw. One page shows both
+(Akbar et al., figure 3); the runs' metrics show when copying began. Volumes are drawn by the diffusion model alone.
 """
 
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -16,31 +18,51 @@ from configs import demo as demo_config
 from launch import boot, sampling, training
 from memjax.errors import UserError
 
+if TYPE_CHECKING:
+    from memjax.audit.compared import Audited
+
 _OUT = flags.DEFINE_string("out", "out/demo", "Where to write; a finished demo there is replaced, a begun one goes on.")
 _VOLUMES = flags.DEFINE_bool("volumes", False, "3-D vessel phantoms instead of chest radiographs.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the phantoms and of the training.", lower_bound=0)
 _SMOKE = flags.DEFINE_bool("smoke", False, "A few steps only: shows that everything runs, not what it finds.")
 
 _MARK = "demo.json"  # only a folder with this mark is replaced
+_NAMES = {"stylegan2": "StyleGAN2", "ddpm": "Diffusion model"}
 
 
 def main() -> None:
     """Draw, train, sample, audit."""
-    words = ["volumes" if _VOLUMES.value else "pictures", *(["smoke"] if _SMOKE.value else [])]
-    config = demo_config.get_config(",".join(words))
-    config.seed = config.phantoms.seed = _SEED.value
-    config = config.to_dict()
-    out = _folder(boot.place(_OUT), {"words": words, "seed": _SEED.value})
+    kind = "volumes" if _VOLUMES.value else "pictures"
+    words = [kind, *(["smoke"] if _SMOKE.value else [])]
+    configs = {}
+    for model in ("ddpm",) if _VOLUMES.value else ("stylegan2", "ddpm"):
+        config = demo_config.get_config(",".join([model, *words]))
+        config.seed = config.phantoms.seed = _SEED.value
+        configs[model] = config.to_dict()
+    out = _folder(boot.place(_OUT), {"models": list(configs), "words": words, "seed": _SEED.value})
     boot.keep_freed_memory()
     boot.use_compilation_cache(out / "cache" / "compiled")
+    training.draw_phantoms(configs["ddpm"]["phantoms"], out / "data")
 
-    with boot.StopRequests() as stop:
-        outcome = training.train(config, out / "run", data=None, is_asked_to_stop=stop)
-    if outcome.was_asked:
-        raise KeyboardInterrupt
-    sampling.sample(out / "run", range(config["samples"]), out / "synthetic")
-    _audit(out)
-    boot.say(f"the report: {out / 'report.html'}; the training's metrics and pictures: {out / 'run'}")
+    audited = {}
+    for model, config in configs.items():
+        boot.say(f"{_NAMES[model]}:")
+        with boot.StopRequests() as stop:
+            outcome = training.train(
+                config,
+                out / model / "run",
+                data=out / "data/train",
+                heldout=out / "data/heldout",
+                is_asked_to_stop=stop,
+            )
+        if outcome.was_asked:
+            raise KeyboardInterrupt
+        sampling.sample(out / model / "run", range(config["samples"]), out / model / "synthetic")
+        audited[model] = _audited(out, model, images_seen=config["steps"] * config["batch_size"])
+    from memjax.audit.comparison import write
+
+    page = write(out, {_NAMES[model]: one for model, one in audited.items()}, command=boot.command())
+    boot.say(f"the report: {page}; metrics and pictures of the training: {out}/{{{','.join(configs)}}}/run")
 
 
 def _folder(out: Path, asked: dict) -> Path:
@@ -59,15 +81,17 @@ def _folder(out: Path, asked: dict) -> Path:
     return out
 
 
-def _audit(out: Path) -> None:
+def _audited(out: Path, model: str, *, images_seen: int) -> "Audited":
+    """Audit the images of one model and write its own report."""
     from memjax.audit.audit import Question, audit
+    from memjax.audit.compared import Audited
     from memjax.audit.findings import ImageSet
     from memjax.audit.report import write
     from memjax.data.store import Store
     from memjax.mesh import audit_mesh
 
     boot.say("comparing every synthetic image with every training image, under every flip and quarter turn …")
-    places = {"train": out / "run/data/train", "synthetic": out / "synthetic", "heldout": out / "run/data/heldout"}
+    places = {"train": out / "data/train", "synthetic": out / model / "synthetic", "heldout": out / "data/heldout"}
     train, synthetic, heldout = (ImageSet(role=role, given=role, store=Store.open(at)) for role, at in places.items())
     findings = audit(
         train,
@@ -79,7 +103,8 @@ def _audit(out: Path) -> None:
         progress=boot.pairs_bar,
         tell=boot.say,
     )
-    write(out, findings, command=boot.command())
+    write(out / model, findings, command=boot.command())
+    return Audited(findings=findings, link=f"{model}/report.html", images_seen=images_seen)
 
 
 if __name__ == "__main__":

@@ -19,21 +19,26 @@ def demo(tmp_path_factory):
 def test_it_draws_trains_samples_audits_and_reports(demo):
     out, done = demo
     assert (out / "report.html").is_file() and "the report:" in done.said
-    told = json.loads((out / "report.json").read_text())
-    assert (told["n_train"], told["n_synthetic"], told["n_heldout"]) == (40, 24, 150)
-    assert told["n_copies"] == 0  # four steps teach nobody anything
-    assert Store.open(out / "synthetic").manifest.preparation["seed_ids"] == "0:24"
-    assert (out / "run" / "complete").exists()
+    told = json.loads((out / "comparison.json").read_text())
+    assert told["order"] == ["StyleGAN2", "Diffusion model"]
+    for model, one in zip(("stylegan2", "ddpm"), told["generators"].values(), strict=True):
+        assert (one["n_train"], one["n_synthetic"], one["n_heldout"]) == (40, 24, 150)
+        assert one["n_copies"] == 0  # four steps teach nobody anything
+        assert one["images_seen"] == 4 * 8 and (out / one["link"]).is_file()
+        assert Store.open(out / model / "synthetic").manifest.preparation["seed_ids"] == "0:24"
+        assert (out / model / "run" / "complete").exists()
 
 
 def test_a_begun_demo_goes_on_and_a_finished_one_is_replaced(demo):
     out, _ = demo
     (out / "report.html").unlink()  # as if interrupted before
     again = launch("demo", "--smoke", f"--out={out}")
-    assert again.status == 0 and "going on after step 4" in again.said and (out / "report.html").is_file()
-    (out / "run" / "mark").write_text("of the old one")
-    fresh = launch("demo", "--smoke", f"--out={out}", "--seed=1")
-    assert fresh.status == 0 and "going on" not in fresh.said and not (out / "run" / "mark").exists()
+    assert again.status == 0 and again.said.count("going on after step 4") == 2 and (out / "report.html").is_file()
+    (out / "ddpm" / "run" / "mark").write_text("of the old one")
+    volumes = launch("demo", "--smoke", "--volumes", f"--out={out}", "--seed=1")
+    assert volumes.status == 0 and "going on" not in volumes.said and not (out / "ddpm" / "run" / "mark").exists()
+    assert json.loads((out / "comparison.json").read_text())["order"] == ["Diffusion model"]
+    assert not (out / "stylegan2").exists()  # which draws pictures
 
 
 def test_nobody_elses_folder_is_replaced(tmp_path):
