@@ -22,7 +22,7 @@ def test_every_launcher_is_documented_and_exists():
     launchers = {f"launch.{path.stem}" for path in (ROOT / "launch").glob("*.py")}
     assert named <= launchers
     parts = {"__init__", "boot", "inputs", "peers", "workloads", "from_disk", "training", "sampling", "monitor"}
-    parts |= {"training_peers", "training_workloads", "training_speed"}
+    parts |= {"training_peers", "training_workloads", "training_speed", "gan_workloads"}
     assert launchers - {f"launch.{part}" for part in parts} <= named
 
 
