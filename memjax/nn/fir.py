@@ -41,12 +41,13 @@ def upfirdn(
 
     Args:
       x: any number of channels, each filtered alone.
-      taps: normalised to a sum of one.
+      taps: normalised to a sum of one; no fewer than `up` and `down`.
       up: one plus the zeros after every position.
       down: of how many positions one is kept.
       padding: zeros before and after; negative ones crop.
       gain: of both axes together.
     """
+    assert len(taps) >= max(up, down)
     return _resampled(x, _line(taps, gain), up, down, (padding, padding), x.shape[1:3])
 
 

@@ -16,16 +16,18 @@ from jax import lax
 from jaxtyping import Array, Float
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-_Phases = list[list[Array]]  # of even and odd rows, of even and odd columns
 
 
 def resample(
     x: Float[Array, "b h w c"], line: Sequence[float], up: int, down: int, padding: Sequence[tuple[int, int]]
 ) -> Float[Array, "b h2 w2 c"]:
     """Return x with zeros in between and around, filtered, and every down-th position of that."""
-    for axis in (2, 1):  # in this order, as columns are the slower to put in between one another, and now are fewer
-        x = lax.optimization_barrier(_along(x, axis, line, up, down, padding[axis - 1]))
-    return x
+    rows = [lax.optimization_barrier(row) for row in _along(x, 1, line, up, down, padding[0])]
+    y = _interleaved([_interleaved(_along(row, 2, line, up, down, padding[1]), 2) for row in rows], 1)
+    if up > 1:
+        ends = [n * up + sum(p) - len(line) + 1 for n, p in zip(x.shape[1:3], padding, strict=True)]
+        y = y[:, : ends[0] : down, : ends[1] : down]
+    return lax.optimization_barrier(y)
 
 
 def down(
@@ -74,7 +76,8 @@ def _valid(x: Array, kernel: Array) -> Array:
     return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=_LAYOUT)
 
 
-def _filtered_phases(x: Array, line: Sequence[float], before: int) -> _Phases:
+def _filtered_phases(x: Array, line: Sequence[float], before: int) -> list[list[Array]]:
+    """Return x filtered, in four: of even and odd rows, of even and odd columns."""
     x = _padded(_padded(x, 1, before, len(line) - before), 2, before, len(line) - before)
 
     def split(x: Array, axis: int) -> list[Array]:
@@ -86,20 +89,20 @@ def _filtered_phases(x: Array, line: Sequence[float], before: int) -> _Phases:
     return [list(rows) for rows in zip(*columns, strict=True)]
 
 
-def _along(x: Array, axis: int, line: Sequence[float], up: int, down: int, padding: tuple[int, int]) -> Array:
-    """Return x resampled along one axis; each of `up` phases of the result sees only every up-th tap."""
+def _along(x: Array, axis: int, line: Sequence[float], up: int, down: int, padding: tuple[int, int]) -> list[Array]:
+    """Return every up-th position of x resampled along one axis: from the first, from the second, and so on.
+
+    Each sees only every up-th tap. With `up` above one it is not yet gone down, and the last ones may be one too many.
+    """
     (before, after), n = padding, x.shape[axis]
-    length = n * up + before + after - len(line) + 1  # before going down
-    count = -(-length // up)  # of each phase
+    count = -(-(n * up + before + after - len(line) + 1) // up)
     first, last = -(before // up), (up + len(line) - 2 - before) // up  # how far the copies are shifted
     x = _padded(x, axis, -first, count + last - n)
-
     phases = []
     for phase in range(up):
         shifts = [(tap, (phase + i - before) // up) for i, tap in enumerate(line) if (phase + i - before) % up == 0]
-        step = down if up == 1 else 1
-        phases.append(_sum([(tap, x, shift - first) for tap, shift in shifts], axis, count, step))
-    return phases[0] if up == 1 else lax.slice_in_dim(_interleaved(phases, axis), 0, length, down, axis)
+        phases.append(_sum([(tap, x, at - first) for tap, at in shifts], axis, count, down if up == 1 else 1))
+    return phases
 
 
 def _joined(even: Array, odd: Array, axis: int, line: Sequence[float], before: int) -> list[Array]:
