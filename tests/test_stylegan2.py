@@ -196,7 +196,9 @@ def test_labels_reach_both_networks():
 
 def test_accelerators_get_low_precision_at_the_highest_resolutions():
     low = {"low_precision": 1, "dtype": "bfloat16"}
-    one = task(**{f"{network}.{key}": value for network in ("synthesis", "discriminator") for key, value in low.items()})
+    one = task(
+        **{f"{network}.{key}": value for network in ("synthesis", "discriminator") for key, value in low.items()}
+    )
     state = jax.eval_shape(one.init, key_for(0, "init"))
     batch = {name: jax.ShapeDtypeStruct(values.shape, values.dtype) for name, values in LOCAL.items()}
     text = jax.jit(one.step).trace(state, batch).lower(lowering_platforms=("tpu", "cuda")).as_text()
