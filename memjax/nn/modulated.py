@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from memjax.nn.equalized import resampling_conv
 from memjax.nn.fir import FIR
+from memjax.nn.once import once
 
 
 def modulated_conv(
@@ -29,7 +30,8 @@ def modulated_conv(
     Equations 1 and 3 of arXiv 1912.04958. Style and kernel may have more precision than x, which says what the
     convolution is computed in.
     """
-    y = resampling_conv(_scaled(x, style), kernel.astype(x.dtype), resample, taps)
+    # Once: the gradients of style and demodulation read x and y again, and would compute them from layers before.
+    y = once(resampling_conv(once(_scaled(once(x), style)), kernel.astype(x.dtype), resample, taps))
     if not demodulate:
         return y
     energy = jnp.square(style) @ jnp.sum(jnp.square(kernel), (0, 1))  # [b, d]
