@@ -22,6 +22,7 @@ from memjax.nn.once import once
 _LAYOUT = {2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 
 _FEWEST = 24  # channels on either side: with fewer, in two axes, combining rows takes longer than it saves
+_LARGE, _MANY = 24, 128  # rows and channels: of larger images with fewer, the gradient of a kernel is quicker outright
 
 
 def conv(
@@ -31,14 +32,13 @@ def conv(
 
     With odd k an axis of length n comes out as ceil(n / stride). Differentiable in reverse mode, any number of times.
     """
-    axes, (*taps, c, d) = x.ndim - 2, kernel.shape
+    axes, taps = x.ndim - 2, kernel.shape[:-2]
     stride = (strides,) * axes if isinstance(strides, int) else tuple(strides)
     plain = functools.partial(_plain, stride=stride)
     if math.prod(stride) == 1:
         if math.prod(taps) == 1:
             return _pointwise(x, kernel)
-        enough = x.shape[1] > 1 if axes == 3 else x.shape[1] >= winograd.ROWS and min(c, d) >= _FEWEST
-        if enough and set(taps) == {winograd.TAPS} and x.dtype == jnp.float32:
+        if set(taps) == {winograd.TAPS} and x.dtype == jnp.float32 and (axes == 2 or x.shape[1] > 1):
             return _three_taps(x, kernel)
     if axes == 3:
         return lax.platform_dependent(x, kernel, cpu=functools.partial(_by_slices, stride=stride), default=plain)
@@ -94,7 +94,16 @@ def _by_slices(x: Array, kernel: Array, stride: Sequence[int]) -> Array:
 @jax.custom_vjp
 def _three_taps(x: Array, kernel: Array) -> Array:
     # By the platform that is compiled for, which need not be the one that compiles.
-    return lax.platform_dependent(x, kernel, cpu=winograd.convolve, default=_plain)
+    return lax.platform_dependent(x, kernel, cpu=_on_processors, default=_plain)
+
+
+def _on_processors(x: Array, kernel: Array) -> Array:
+    return winograd.convolve(x, kernel) if _is_filtered(x, kernel) else _plain(x, kernel)
+
+
+def _is_filtered(x: Array, kernel: Array) -> bool:
+    """Say whether Winograd's filtering saves time."""
+    return x.ndim == 5 or (x.shape[1] >= winograd.ROWS and min(kernel.shape[-2:]) >= _FEWEST)
 
 
 def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -102,7 +111,7 @@ def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
 
 
 def _backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
-    return lax.platform_dependent(*saved, dy, cpu=_winograd_gradients, default=_plain_gradients)
+    return lax.platform_dependent(*saved, dy, cpu=_gradients_on_processors, default=_plain_gradients)
 
 
 _three_taps.defvjp(_forward, _backward)
@@ -112,6 +121,19 @@ def _plain_gradients(x: Array, kernel: Array, dy: Array) -> tuple[Array, Array]:
     return jax.vjp(_plain, x, kernel)[1](dy)
 
 
-def _winograd_gradients(x: Array, kernel: Array, dy: Array) -> tuple[Array, Array]:
+def _gradients_on_processors(x: Array, kernel: Array, dy: Array) -> tuple[Array, Array]:
     back = jnp.swapaxes(jnp.flip(kernel, range(kernel.ndim - 2)), -1, -2)
-    return _three_taps(dy, back), winograd.kernel_gradient(x, dy)
+    is_large = x.ndim == 4 and x.shape[1] >= _LARGE and min(kernel.shape[-2:]) <= _MANY
+    filters = _is_filtered(x, kernel) and not is_large
+    return _three_taps(dy, back), winograd.kernel_gradient(x, dy) if filters else kernel_gradient(x, dy, pad=1)
+
+
+def kernel_gradient(x: Float[Array, "b h w c"], dy: Float[Array, "b h2 w2 d"], *, pad: int) -> Float[Array, "k k2 c d"]:
+    """Return the gradient of the kernel with which x, `pad` zeros around it, was convolved; for processors.
+
+    A convolution in which images and channels change places, and they do so outright: the layouts that would spare it
+    are a hundred times slower wherever XLA for processors does not change them itself, in `lax.cond` and in loops.
+    """
+    swapped = jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(dy, (1, 2, 0, 3))
+    y = lax.conv_general_dilated(*swapped, (1, 1), [(pad, pad)] * 2, dimension_numbers=_LAYOUT[2])
+    return jnp.transpose(y, (1, 2, 0, 3))

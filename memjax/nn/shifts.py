@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from memjax.nn import conv
+
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
@@ -63,11 +65,10 @@ def kernel_gradient(
 ) -> Float[Array, "3 3 c d"]:
     """Return the transpose of `down` in the kernel."""
     phases = _filtered_phases(x, line, before)
-    layout = ("CHWN", "IHWO", "HWNC")
     gradient = jnp.zeros((3, 3, x.shape[-1], y.shape[-1]), x.dtype)
     for i in range(2):
         for j in range(2):
-            taps = lax.conv_general_dilated(phases[i][j], y, (1, 1), "VALID", dimension_numbers=layout)
+            taps = conv.kernel_gradient(phases[i][j], y, pad=0)
             gradient += lax.pad(taps, jnp.zeros((), x.dtype), [(i, i, 1), (j, j, 1), (0, 0, 0), (0, 0, 0)])
     return gradient
 
