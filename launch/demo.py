@@ -57,7 +57,8 @@ def main() -> None:
             )
         if outcome.was_asked:
             raise KeyboardInterrupt
-        sampling.sample(out / model / "run", range(config["samples"]), out / model / "synthetic")
+        at_once = 16 if _VOLUMES.value else 64  # processors take gigabytes for volumes
+        sampling.sample(out / model / "run", range(config["samples"]), out / model / "synthetic", batch_size=at_once)
         audited[model] = _audited(out, model, images_seen=config["steps"] * config["batch_size"])
     from memjax.audit.comparison import write
 

@@ -28,6 +28,13 @@ def test_a_set_and_itself_and_symmetry():
     assert frechet_distance(x, y) == pytest.approx(frechet_distance(y, x), rel=1e-6)
 
 
+def test_singular_sets():
+    x = np.tile([1.0, 2.0, 3.0], (5, 1))  # one point
+    y = whitened(40, 3) * [2.0, 0.0, 1.0]
+    assert frechet_distance(x, x) == 0
+    assert frechet_distance(x, y) == pytest.approx(14 + 5, rel=1e-6)
+
+
 def test_principal_axes_hold_the_largest_variance():
     spread = np.array([5.0, 1.0, 3.0, 0.1])
     x = whitened(200, 4) * spread + 7

@@ -7,7 +7,6 @@ while it trains, and no measure of detail. It cannot see copying: training image
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import sqrtm
 
 
 def principal_axes(images: Float[np.ndarray, "n d"], k: int) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d m"]]:
@@ -24,5 +23,8 @@ def frechet_distance(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -
     """
     a, b = (np.atleast_2d(np.cov(features, rowvar=False)) for features in (x, y))
     mean = float(np.square(x.mean(0) - y.mean(0)).sum())
-    root = sqrtm(a @ b)
-    return max(mean + float(np.trace(a) + np.trace(b) - 2 * np.trace(root).real), 0.0)
+    values, axes = np.linalg.eigh(a)
+    root = axes * np.sqrt(np.maximum(values, 0)) @ axes.T
+    # (A B)^(1/2) has the trace of (A^(1/2) B A^(1/2))^(1/2), which is symmetric and may be singular.
+    overlap = float(np.sqrt(np.maximum(np.linalg.eigvalsh(root @ b @ root), 0)).sum())
+    return max(mean + float(np.trace(a) + np.trace(b)) - 2 * overlap, 0.0)
