@@ -23,7 +23,6 @@ from memjax.audit.machine import Quick, available_bytes
 from memjax.audit.resume import Progress
 from memjax.audit.screen import rounding_slack
 from memjax.audit.shortlist import AMBIGUOUS
-from memjax.data.manifest import intensity_range
 from memjax.errors import UserError
 from memjax.mesh import audit_mesh
 from memjax.orientation import orientations
@@ -33,7 +32,11 @@ TIE = 1e-9  # scores closer than this are equal; the lower id wins
 
 
 def image_set(images):
-    return ArrayImages(images, np.array([intensity_range(image) for image in images], np.float32))
+    """Images with the values that stand for -1 and +1, as a store tells them."""
+    axes = tuple(range(1, images.ndim))
+    whole = np.broadcast_to([0, 255], (len(images), 2))
+    ranges = whole if images.dtype == np.uint8 else np.stack([images.min(axes), images.max(axes)], axis=1)
+    return ArrayImages(images, ranges.astype(np.float32))
 
 
 def brute_force(query, gallery, group, descriptor, *, exclude_self=False):
@@ -54,7 +57,7 @@ def brute_force(query, gallery, group, descriptor, *, exclude_self=False):
     orientation = np.zeros(best.shape, int)
     x = vectors(query.images, query.ranges)
     for g, turn in enumerate(group):
-        y = vectors(np.stack([turn.apply(image) for image in gallery.images]), gallery.ranges)
+        y = vectors(turn.apply(gallery.images, leading=1), gallery.ranges)
         score = -np.square(x[:, None] - y).mean(-1) if descriptor.score == "msd" else x @ y.T
         score = np.where(np.isnan(score), -np.inf, score)
         if exclude_self:
@@ -221,7 +224,7 @@ def lists_are_right(query, gallery, k=3):
     return True
 
 
-@pytest.mark.parametrize("mutation", ["none", "no rest", "no survivors", "negative slack"])
+@pytest.mark.parametrize("mutation", ["none", "no survivors", "no rest", "negative slack"])
 def test_a_wrong_bound_a_dropped_survivor_and_a_wrong_slack_are_seen(monkeypatch, mutation):
     """Each part of the argument is needed, and the tests see it if one is missing.
 
@@ -229,7 +232,9 @@ def test_a_wrong_bound_a_dropped_survivor_and_a_wrong_slack_are_seen(monkeypatch
     are scored. With a slack of the wrong sign, pairs at the floors are lost.
     """
     query, gallery = smooth_images(0, 60, noise=12), smooth_images(1, 90, noise=12)
-    jax.clear_caches()  # what is compiled would not see the mutation
+    is_compiled = mutation in ("no rest", "negative slack")
+    if is_compiled:
+        jax.clear_caches()  # what is compiled already would not see the mutation
     if mutation == "no rest":
         parts = sketch.Sketch._parts
         monkeypatch.setattr(sketch.Sketch, "_parts", lambda self, sums, squares: parts(self, sums, 0 * squares))
@@ -239,7 +244,8 @@ def test_a_wrong_bound_a_dropped_survivor_and_a_wrong_slack_are_seen(monkeypatch
     if mutation == "negative slack":
         monkeypatch.setattr(screen.How, "slack", property(lambda how: -0.005))
     right = lists_are_right(query, gallery)
-    jax.clear_caches()
+    if is_compiled:
+        jax.clear_caches()
     assert right == (mutation == "none")
 
 
