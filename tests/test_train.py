@@ -141,6 +141,7 @@ def test_sigterm_saves_and_exits_with_0_and_the_run_goes_on_bit_for_bit(run, tmp
         *never,
         "--config.every.save=1000",
         "--devices=1",
+        f"--cache={tmp_path / 'compiled'}",  # of all three runs
         f"--workdir={tmp_path / 'run'}",
     ]
     process = subprocess.Popen(command("train", *long), cwd=ROOT, stderr=subprocess.PIPE, text=True)
