@@ -12,7 +12,16 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import hypothesis
+import jax
+import pytest
 
 # No deadline: a busy machine is no failure.
 hypothesis.settings.register_profile("same everywhere", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("same everywhere")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_compiled_programs():
+    """What one file compiled is of no use to the next, and of all files together takes gigabytes."""
+    yield
+    jax.clear_caches()
