@@ -10,6 +10,8 @@ from ml_collections import config_dict
 
 from configs import ddpm, stylegan2
 
+_MODELS = {"ddpm": ddpm, "stylegan2": stylegan2}
+
 
 def get_config(words: str = "ddpm,pictures") -> config_dict.ConfigDict:
     """Return the config that these words, separated by commas, describe."""
@@ -18,7 +20,7 @@ def get_config(words: str = "ddpm,pictures") -> config_dict.ConfigDict:
         raise ValueError(f"{words!r} must be ddpm or stylegan2, then pictures or volumes, then smoke if wished")
     if (model, kind) == ("stylegan2", "volumes"):
         raise ValueError("StyleGAN2 draws pictures; volumes are for ddpm")
-    c = _MODELS[model](kind)
+    c = _stylegan2() if model == "stylegan2" else _ddpm(kind)
     c.samples = 200 if kind == "pictures" else 100
     c.every = {"log": 50, "save": 500, "evaluate": 500, "preview": 500, "monitor": 500}
     c.monitor.seeds = 64
@@ -27,8 +29,10 @@ def get_config(words: str = "ddpm,pictures") -> config_dict.ConfigDict:
         "volumes": {"kind": "vessel", "size": (16, 16, 16), "n_train": 32, "n_heldout": 60, "seed": 0},
     }[kind]
     if more:
-        {"ddpm": ddpm, "stylegan2": stylegan2}[model].shrink(c, "chest")
+        _MODELS[model].shrink(c, "chest")
         c.samples = 24
+        if kind == "volumes":  # one level attends to every voxel: of 16^3, that is gigabytes
+            phantoms["size"] = (8, 8, 8)
     c.phantoms = phantoms
     return c
 
@@ -48,7 +52,7 @@ def _ddpm(kind: str) -> config_dict.ConfigDict:
     return c
 
 
-def _stylegan2(kind: str) -> config_dict.ConfigDict:
+def _stylegan2() -> config_dict.ConfigDict:
     c = stylegan2.get_config("cxr5216,auto")
     c.steps = 2000
     c.mapping.z_dim = c.mapping.w_dim = 64
@@ -56,6 +60,3 @@ def _stylegan2(kind: str) -> config_dict.ConfigDict:
         network.base, network.max_channels, network.low_precision, network.dtype = 512, 64, 0, "float32"
     c.ema.half_life_images = 2000.0
     return c
-
-
-_MODELS = {"ddpm": _ddpm, "stylegan2": _stylegan2}

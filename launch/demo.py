@@ -57,8 +57,7 @@ def main() -> None:
             )
         if outcome.was_asked:
             raise KeyboardInterrupt
-        at_once = 16 if _VOLUMES.value else 64  # processors take gigabytes for volumes
-        sampling.sample(out / model / "run", range(config["samples"]), out / model / "synthetic", batch_size=at_once)
+        sampling.sample(out / model / "run", range(config["samples"]), out / model / "synthetic")
         audited[model] = _audited(out, model, images_seen=config["steps"] * config["batch_size"])
     from memjax.audit.comparison import write
 

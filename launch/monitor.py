@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from memjax.orientation import Symmetry
 
 _COMPONENTS = 32  # principal components that the Fréchet distance sees
-_DESCRIBED = 2048  # training images that they are of, at most
+_DESCRIBED, _NUMBERS = 2048, 1 << 26  # training images that they are of, and numbers in these, at most
 _RATIO = 1 / 3  # nearest over second-nearest distance of a copy: Yoon et al. 2023
 
 
@@ -74,11 +74,12 @@ class MemorizationMonitor:
         self._p_value = p_value
         self._mesh = mesh
         self._train = _Part(sets.store, sets.ids)
-        self._heldout_score, ratio = self._nearness(_Part(*sets.heldout))
+        heldout = _Part(*sets.heldout)
+        self._heldout_score, ratio = self._nearness(heldout)
         self._threshold = float(np.percentile(self._heldout_score, percentile))
         self._ratio = float(np.percentile(ratio, 100 - percentile))
         self._features = _Features(self._train)
-        self._heldout_frechet = self._features.frechet(_spread(_Part(*sets.heldout), seeds))
+        self._heldout_frechet = self._features.frechet(_spread(heldout, seeds))
         self._heldout_copies = int(self._are_copies(self._heldout_score, ratio).sum())
 
     def __call__(self, step: int, state: Any) -> tuple[dict[str, float], bool]:
@@ -144,7 +145,8 @@ class _Features:
     def __init__(self, train: "_Part"):
         from memjax.audit.frechet import principal_axes
 
-        images = _spread(train, _DESCRIBED)
+        of_image = int(np.prod(train.store.manifest.shape))
+        images = _spread(train, max(2 * _COMPONENTS, min(_DESCRIBED, _NUMBERS // of_image)))
         self._mean, self._axes = principal_axes(images.reshape(len(images), -1), _COMPONENTS)
         self._train = self._of(images)
 

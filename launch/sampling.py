@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from launch import boot
 from memjax.errors import UserError
 
-_FILM_SIDE = 256  # pixels
-
 if TYPE_CHECKING:
     from memjax.data.store import Store
+
+_FILM_SIDE = 256  # pixels
 
 
 def sample(

@@ -36,7 +36,7 @@ def film(weights, seed_ids, frames, **changes):
 
 def drawn(model, weights, seed_id, **changes):
     sampler = make_sampler(CONFIG, changes)
-    draw = jit(lambda weights, ids: model.draw(weights["generator"], weights["w_mean"], ids, sampler))
+    draw = jit(lambda weights, ids: model.draw(weights["generator"], weights["w_avg"], ids, sampler))
     return draw(weights, jnp.array([seed_id], jnp.int32))
 
 

@@ -116,7 +116,7 @@ def test_averages(run):
         ema = one._ema.update(ema, state.params["generator"], jnp.int32(step), BATCH)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), ema, states[-1].ema)
     w = one.gan.map(states[0].params["generator"], jax.random.normal(jax.random.key(0), (4096, one.gan.z_dim)))
-    after = states[1].stats["w_mean"] / (1 - 0.995)  # one batch's mean, about that of all w
+    after = states[1].stats["w_avg"] / (1 - 0.995)  # one batch's mean, about that of all w
     np.testing.assert_allclose(after, w.mean(0), atol=5 * float(w.std()) / np.sqrt(BATCH))
     assert np.abs(after).max() > 0
 
@@ -162,7 +162,7 @@ def test_images_of_a_state_are_those_of_its_weights(run):
     state = jax.tree.map(jnp.asarray, states[-1])
     found = one.draw(state, np.arange(3))
     weights = one.weights(state)
-    expected = one.gan.draw(weights["generator"], weights["w_mean"], jnp.arange(3), one._truncation)
+    expected = one.gan.draw(weights["generator"], weights["w_avg"], jnp.arange(3), one._truncation)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert found.shape == (3, SIDE, SIDE, 1) and np.abs(found).max() <= 1
 

@@ -28,7 +28,7 @@ class Training:
         self.discriminator = Discriminator(work.widths, work.group).to(memory_format=layout)
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
         self.real = torch.randn(work.batch, 1, work.side, work.side).to(memory_format=layout)
-        self.w_mean, self.path_mean = torch.zeros(work.w_dim), torch.zeros(())
+        self.w_avg, self.path_mean = torch.zeros(work.w_dim), torch.zeros(())
         self.optimizers = [
             _adam(self.generator, work.lr, work.path_every),
             _adam(self.discriminator, work.lr, work.r1_every),
@@ -72,7 +72,7 @@ class Training:
 
     def _fooling(self) -> Tensor:
         ws, w = self._latents(self.work.batch)
-        self.w_mean.lerp_(w.detach().mean(0), 0.005)
+        self.w_avg.lerp_(w.detach().mean(0), 0.005)
         return functional.softplus(-self.discriminator(self.generator(ws))).mean()
 
     def _path(self) -> Tensor:

@@ -22,7 +22,6 @@ from memjax.nn.once import once
 _LAYOUT = {2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 
 _FEWEST = 24  # channels on either side: with fewer, in two axes, combining rows takes longer than it saves
-_LARGE, _MANY = 24, 128  # rows and channels: of larger images with fewer, the gradient of a kernel is quicker outright
 
 
 def conv(
@@ -123,9 +122,8 @@ def _plain_gradients(x: Array, kernel: Array, dy: Array) -> tuple[Array, Array]:
 
 def _gradients_on_processors(x: Array, kernel: Array, dy: Array) -> tuple[Array, Array]:
     back = jnp.swapaxes(jnp.flip(kernel, range(kernel.ndim - 2)), -1, -2)
-    is_large = x.ndim == 4 and x.shape[1] >= _LARGE and min(kernel.shape[-2:]) <= _MANY
-    filters = _is_filtered(x, kernel) and not is_large
-    return _three_taps(dy, back), winograd.kernel_gradient(x, dy) if filters else kernel_gradient(x, dy, pad=1)
+    of_kernel = winograd.kernel_gradient(x, dy) if _is_filtered(x, kernel) else kernel_gradient(x, dy, pad=1)
+    return _three_taps(dy, back), of_kernel
 
 
 def kernel_gradient(x: Float[Array, "b h w c"], dy: Float[Array, "b h2 w2 d"], *, pad: int) -> Float[Array, "k k2 c d"]:

@@ -63,7 +63,7 @@ def interpolate(
     along = path(np.arange(len(w) * frames) / frames).astype(np.float32)
 
     def drawn(w: Float[Array, "b w"]) -> Float[Array, "b height width c"]:
-        ws = truncation.styles(w, weights["w_mean"], model.styles)
+        ws = truncation.styles(w, weights["w_avg"], model.styles)
         noise = tuple(jnp.broadcast_to(one, (len(w), *one.shape[1:])) for one in model.noise_of(noise_keys[:1]))
         return jnp.clip(model.synthesize(weights["generator"], ws, noise if truncation.noise else None), -1, 1)
 

@@ -99,14 +99,14 @@ def stylegan(config: Mapping[str, Any], shape: tuple[int, ...], n_classes: int |
 
 def stylegan_weights(model: Gan, key: Key[Array, ""]) -> Tree:
     """Return weights of the form in which training writes them."""
-    return {"generator": model.init(key)["generator"], "w_mean": jnp.zeros(model.w_dim)}
+    return {"generator": model.init(key)["generator"], "w_avg": jnp.zeros(model.w_dim)}
 
 
 def _stylegan(config: Mapping[str, Any], shape: tuple[int, ...], n_classes: int | None, sampler: Truncation) -> _Model:
     model = stylegan(config, shape, n_classes)
 
     def images(weights: Tree, ids: Int[Array, "b"], label: Int[Array, "b"] | None) -> Float[Array, "b *space c"]:
-        return model.draw(weights["generator"], weights["w_mean"], ids, sampler, label)
+        return model.draw(weights["generator"], weights["w_avg"], ids, sampler, label)
 
     return _Model(lambda key: stylegan_weights(model, key), images)
 

@@ -106,9 +106,6 @@ class StyleGan2:
         self.gan = gan
         self.batch_size = batch_size
         self._regularize = regularize
-        self._gamma = (
-            adversarial.default_gamma(gan.shape[0], batch_size) if regularize.gamma is None else regularize.gamma
-        )
         self._mixing = mixing
         self._ada = ada
         self._ema = ema
@@ -117,12 +114,15 @@ class StyleGan2:
         self._mesh = mesh
         self._options = compiler_options(mesh.devices.flat[0].platform)
         self._label_share = label_share
-        lazy = regularize
+        gamma = regularize.gamma
+        gamma = adversarial.default_gamma(gan.shape[0], batch_size) if gamma is None else gamma
         phases = [
             _Phase("generator", "generator", self._fooling, 1, 1.0),
-            _Phase("path", "generator", self._path, lazy.path_every, lazy.path_every * lazy.path_weight),
+            _Phase(
+                "path", "generator", self._path, regularize.path_every, regularize.path_every * regularize.path_weight
+            ),
             _Phase("discriminator", "discriminator", self._telling, 1, 1.0),
-            _Phase("r1", "discriminator", self._r1, lazy.r1_every, lazy.r1_every * self._gamma / 2),
+            _Phase("r1", "discriminator", self._r1, regularize.r1_every, regularize.r1_every * gamma / 2),
         ]
         self._phases = [phase for phase in phases if phase.gain > 0]
         laziness = {phase.network: phase.every for phase in self._phases if phase.name in ("path", "r1")}
@@ -134,19 +134,15 @@ class StyleGan2:
     def init(self, key: Key[Array, ""]) -> GanState:
         """Return the state before the first step."""
         params = self.gan.init(key)
-        zero = jnp.zeros((), jnp.float32)
         return GanState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             optimizer={name: self._optimizer[name].transform.init(params[name]) for name in params},
             ema=jax.tree.map(jnp.copy, params["generator"]),  # donated: no two leaves may be one buffer
             stats={
-                "w_mean": jnp.zeros(self.gan.w_dim, jnp.float32),
-                "path_mean": zero,
+                "w_avg": jnp.zeros(self.gan.w_dim, jnp.float32),
                 "ada_p": jnp.asarray(self._ada.p, jnp.float32),
-                "sign_sum": zero + 0,
-                "path_length": zero + 0,
-                "r1": zero + 0,
+                **{name: jnp.zeros((), jnp.float32) for name in ("path_mean", "sign_sum", "path_length", "r1")},
             },
         )
 
@@ -201,8 +197,8 @@ class StyleGan2:
         ws, noise, w = self._latents(params, draw_key, self.batch_size, batch.get("label"))
         images = self._seen(self.gan.synthesize(params, ws, noise), state, augment_key)
         logits = self.gan.criticize(state.params["discriminator"], images, batch.get("label"))
-        w_mean = _W_DECAY * state.stats["w_mean"] + (1 - _W_DECAY) * jax.lax.stop_gradient(w).mean(0)
-        return adversarial.generator_loss(logits), ({}, {"w_mean": w_mean})
+        w_avg = _W_DECAY * state.stats["w_avg"] + (1 - _W_DECAY) * jax.lax.stop_gradient(w).mean(0)
+        return adversarial.generator_loss(logits), ({}, {"w_avg": w_avg})
 
     def _path(self, params: Tree, state: GanState, batch: Batch, key: Key[Array, ""]) -> tuple[Array, Any]:
         """Phase `path`: how much longer or shorter than their mean the paths in images are that steps in w make."""
@@ -302,7 +298,7 @@ class StyleGan2:
     def draw(self, state: GanState, seed_ids: np.ndarray) -> np.ndarray:
         """Return images of the averaged generator, float32 [n, h, w, c] in [-1, 1], labelled by their seed ids."""
         return draw_by_seed(
-            lambda ids, label: self._drawn(state.ema, state.stats["w_mean"], ids, label),
+            lambda ids, label: self._drawn(state.ema, state.stats["w_avg"], ids, label),
             seed_ids,
             label_share=self._label_share,
             mesh=self._mesh,
@@ -311,12 +307,12 @@ class StyleGan2:
     @functools.cached_property
     def _drawn(self) -> "jax.stages.Wrapped":
         def drawn(
-            generator: Tree, w_mean: Float[Array, "w"], ids: Int[Array, "b"], label: Int[Array, "b"] | None
+            generator: Tree, w_avg: Float[Array, "w"], ids: Int[Array, "b"], label: Int[Array, "b"] | None
         ) -> Float[Array, "b height width c"]:
-            return self.gan.draw(generator, w_mean, ids, self._truncation, label)
+            return self.gan.draw(generator, w_avg, ids, self._truncation, label)
 
         return jax.jit(drawn, out_shardings=replicated(self._mesh), compiler_options=self._options)
 
     def weights(self, state: GanState) -> Tree:
         """Return the averaged generator and the mean of w."""
-        return {"generator": state.ema, "w_mean": state.stats["w_mean"]}
+        return {"generator": state.ema, "w_avg": state.stats["w_avg"]}
