@@ -8,7 +8,7 @@ from absl import flags
 
 from launch import boot
 from memjax.data.formats import FORMATS
-from memjax.data.preparation import Preparation
+from memjax.data.preparation import PADS, RANGES, Preparation
 from memjax.data.readers.base import PLANES, ReadOptions
 from memjax.data.transforms import FITS
 from memjax.errors import UserError
@@ -28,6 +28,20 @@ _SPACING = flags.DEFINE_list(
     "spacing_mm", [], "Resample to this voxel spacing first (NIfTI, DICOM), for example 1,1,1."
 )
 _WINDOW = flags.DEFINE_list("window", [], "Raw values that stand for black and white, for example -1000,400 for CT.")
+_PAD = flags.DEFINE_enum(
+    "pad",
+    "background",
+    list(PADS),
+    "What fills images up: their background, or the value half way between black and white (as published code did, "
+    "which scaled before it cut and padded).",
+)
+_RANGE = flags.DEFINE_enum(
+    "range",
+    "auto",
+    list(RANGES),
+    "Whose least and largest values are black and white: each image's own, or the number type's; auto: the type's of "
+    "8-bit images, else each image's own.",
+)
 _LAYOUT = flags.DEFINE_enum(
     "layout", "auto", ["auto", "images", "slices", "volumes"], "What one image is: a picture, a slice, or a volume."
 )
@@ -96,6 +110,8 @@ def preparation() -> Preparation:
         fit=None if _FIT.value == "auto" else _FIT.value,
         spacing_mm=_numbers(_SPACING, float, least=1e-6),
         window=_window(),
+        pad=_PAD.value,
+        range_of=_RANGE.value,
         patient_regex=_REGEX.value,
         patient_csv=str(Path(_CSV.value).expanduser()) if _CSV.value else "",
         patients_from=_FROM.value,

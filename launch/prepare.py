@@ -1,16 +1,19 @@
 """Turn raw image files into an image store.
 
     python -m launch.prepare --input=DIR --out=STORE [--format=auto] [--size=64,64] [--patient_regex=...]
+    python -m launch.prepare --input=DIR --out=STORE --centres=points.csv --size=64    (cubes around points)
 
 Reads BraTS folders, NIfTI, DICOM, PNG/JPEG/TIFF, npy/npz, MRNet, and image stores (to resize or split them again). The
 same command continues after an interruption.
 """
 
 import dataclasses
+from pathlib import Path
 
 from absl import flags
 
 from launch import boot, inputs
+from memjax.data.centres import CENTRES_IN
 from memjax.errors import UserError
 
 _INPUT = flags.DEFINE_string("input", None, "Folder or file with the images.", required=True)
@@ -29,6 +32,17 @@ flags.register_validator(
 )
 _SPLIT = flags.DEFINE_enum("split", "keep", ["keep", "none"], "Whether to keep the source's own splits.")
 _TAKE = flags.DEFINE_string("take_split", "", "Only the images of this split of the source, for example train.")
+_CENTRES = flags.DEFINE_string(
+    "centres",
+    "",
+    "Table of points in volumes (columns file, i, j, k, and label if any): cut the sub-volume of --size around each.",
+)
+_CENTRES_IN = flags.DEFINE_enum(
+    "centres_in",
+    "voxel",
+    list(CENTRES_IN),
+    "What the points' numbers are: voxels of the file as it is stored, from 0, or mm in RAS (columns x, y, z).",
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the permutation of patients.")
 
 
@@ -47,6 +61,8 @@ def main() -> None:
         keep_splits=_SPLIT.value == "keep",
         take_split=_TAKE.value,
         seed=_SEED.value,
+        centres=str(Path(_CENTRES.value).expanduser()) if _CENTRES.value else "",
+        centres_in=_CENTRES_IN.value,
     )
     store = build(inspect(given, how, workers=boot.workers()), out, how, workers=boot.workers())
     manifest = store.manifest

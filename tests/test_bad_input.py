@@ -206,6 +206,14 @@ def test_a_folder_that_cannot_be_one_set_is_refused(tmp_path, make, words):
         (["--window=5,1"], ["--window=5,1", "the smaller one first"]),
         (["--window=5"], ["--window=5", "two numbers"]),
         (["--window=nan,5"], ["--window=nan,5", "two numbers"]),
+        (["--window=1,5", "--range=own"], ["--window and --range=own both", "give one"]),
+        (["--range=mine"], ["--range=mine", "auto|own|type"]),
+        (["--pad=white"], ["--pad=white", "background|middle"]),
+        (["--pad=middle"], ["--pad=middle", "--fit=stretch fills nothing up"]),
+        (["--centres_in=mm"], ["--centres_in=mm", "--centres, which is not given"]),
+        (["--centres=nowhere.csv"], ["--centres needs the size", "--size=64,64,64"]),
+        (["--centres=nowhere.csv", "--size=8", "--fit=crop"], ["--fit=crop does not apply", "leave it out"]),
+        (["--centres=nowhere.csv", "--size=8"], ["--centres=nowhere.csv cannot be read", "give a csv"]),
         (["--window=-inf,5"], ["--window=-inf,5", "two numbers"]),
         (["--spacing_mm=1,nan"], ["--spacing_mm=1,nan", "numbers from 1e-06 on"]),
         (["--spacing_mm=1,inf"], ["--spacing_mm=1,inf", "numbers from 1e-06 on"]),
@@ -236,6 +244,65 @@ def test_nonsense_in_flags_of_prepare(tmp_path, flags, words):
     root = pictures(tmp_path / "in", noise(6, 0))
     assert launch("prepare", f"--input={root}", f"--out={tmp_path / 's'}", *flags).is_refusal(*words)
     assert not (tmp_path / "s").exists()
+
+
+def two_volumes(root):
+    """Write x/a.nii and y/a.nii, of 4 x 5 x 6 voxels."""
+    for seed, folder in enumerate("xy"):
+        (root / folder).mkdir(parents=True)
+        nib.save(nib.Nifti1Image(noise(1, seed, size=(4, 5, 6))[0], np.eye(4)), root / folder / "a.nii")
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("", ["has the columns (none)", "one of source, file, filename, image, and i,j,k or x,y,z"]),
+        ("file,i,j\nx/a.nii,1,2", ["has the columns file, i, j", "i,j,k or x,y,z"]),
+        ("i,j,k\n1,2,3", ["has the columns i, j, k", "source, file, filename, image"]),
+        ("file,i,j,k", ["holds no point"]),
+        ("file,i,j,k\nx/a.nii,1,2,3\nz/b.nii,1,2,3", ["line 3: 'z/b.nii': there is no such volume", "'x/a.nii'"]),
+        ("file,i,j,k\na.nii,1,2,3", ["line 2: 'a.nii': 2 volumes have this name", "relative path"]),
+        ("file,i,j,k\n,1,2,3", ["line 2: '': there is no such volume"]),
+        ("file,i,j,k\nx/a.nii,1,two,3", ["line 2: the point of 'x/a.nii' is (1, two, 3)", "three numbers"]),
+        ("file,i,j,k\nx/a.nii,1,2", ["line 2", "(1, 2, )", "three numbers"]),
+        ("file;i;j;k\nx/a.nii;1,5;2;3", ["line 2", "(1,5, 2, 3)", "three numbers"]),
+        ("file,i,j,k\nx/a.nii,nan,2,3", ["line 2", "(nan, 2, 3)", "three numbers"]),
+        ("file,i,j,k\nx/a.nii,1,inf,3", ["line 2", "(1, inf, 3)", "three numbers"]),
+        ("file,i,j,k\nx/a.nii,1,2,3\ny/a.nii,1,2,3\nx/a.nii,1.0,2,3", ["line 4: the same point", "in line 2"]),
+        ("file,i,j,k\ny/a.nii,4,0,0", ["line 2: the point (4, 0, 0) lies outside y/a.nii", "4 x 5 x 6 voxels"]),
+        ("file,i,j,k\ny/a.nii,-1,0,0", ["line 2: the point (-1, 0, 0) lies outside y/a.nii", "--centres_in"]),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused_by_its_line(tmp_path, table, words):
+    two_volumes(tmp_path / "in")
+    (tmp_path / "points.csv").write_text(table)
+    asked = [f"--input={tmp_path / 'in'}", f"--out={tmp_path / 's'}", f"--centres={tmp_path / 'points.csv'}"]
+    for skip in ([], ["--skip_bad"]):
+        assert launch("prepare", *asked, "--size=2", *skip).is_refusal("points.csv", *words)
+        assert not list(tmp_path.glob("s*"))
+
+
+def test_points_in_mm_are_named_with_their_voxel(tmp_path):
+    two_volumes(tmp_path / "in")
+    (tmp_path / "points.csv").write_text("file,x,y,z\nx/a.nii,1,2,3\ny/a.nii,1,2,60")
+    asked = [f"--input={tmp_path / 'in'}", f"--out={tmp_path / 's'}", f"--centres={tmp_path / 'points.csv'}"]
+    run = launch("prepare", *asked, "--size=2,2,2", "--centres_in=mm")
+    assert run.is_refusal("line 3: the point (1, 2, 60), voxel (1, 2, 60) lies outside y/a.nii")
+    (tmp_path / "points.csv").write_text("file,i,j,k\nx/a.nii,1,2,3")
+    assert launch("prepare", *asked, "--size=2,2,2", "--centres_in=mm").is_refusal(
+        "has the columns", "x,y,z for points"
+    )
+
+
+def test_points_are_in_volumes_that_are_files(tmp_path):
+    pictures(tmp_path / "in", {"a.png": noise(1, 0)[0]})
+    np.save(tmp_path / "many.npy", noise(3, 0, size=(10, 10, 10)))
+    (tmp_path / "points.csv").write_text("file,i,j,k\na.png,1,2,3")
+    asked = [f"--out={tmp_path / 's'}", f"--centres={tmp_path / 'points.csv'}", "--size=2"]
+    run = launch("prepare", f"--input={tmp_path / 'in'}", *asked)
+    assert run.is_refusal("--centres needs volumes, but a.png gives images of two axes (row, column)")
+    run = launch("prepare", f"--input={tmp_path / 'many.npy'}", *asked)
+    assert run.is_refusal("--centres needs one file or folder a volume", "many.npy[0:3] holds several")
 
 
 def test_required_flags_are_named(tmp_path):

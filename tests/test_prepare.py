@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from preparing import names_read, prepared, volume, volumes
 
 from memjax.data import prepare
-from memjax.data.readers.base import Image
+from memjax.data.readers.base import Image, ReadOptions
 from memjax.data.readers.pictures import Pictures
 from memjax.data.store import Store
 from memjax.data.transforms import FITS, fit
@@ -273,6 +273,85 @@ def test_16_bit_and_8_bit_pictures_go_together(tmp_path):
     assert made.manifest.dtype == "uint16"
     np.testing.assert_array_equal(made.images[0, ..., 0], noise(1, 0)[0])
     np.testing.assert_array_equal(made.images[1, ..., 0], deep)
+
+
+def knee(path, slices, seed=0):
+    """Write an MRNet exam whose values span 10 to 210; returns it as [rows, columns, slices]."""
+    values = np.random.default_rng(seed).integers(10, 211, (slices, 9, 7), np.uint8)
+    values[0, 4, 3], values[-1, 4, 3] = 10, 210
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, values)
+    return np.moveaxis(values, 0, 2)
+
+
+@pytest.mark.parametrize("slices", [3, 12])
+def test_knees_as_the_published_code_made_them(tmp_path, slices):
+    """Each volume to [-1, 1] by its own range first, then cut or padded with 0 around the centre."""
+    exam = knee(tmp_path / "in" / "train" / "sagittal" / "0000.npy", slices).astype(np.float64)
+    sagittal = ReadOptions(plane="sagittal")
+    made = prepared(tmp_path / "in", tmp_path / "s", read=sagittal, size=(12, 5, 8), pad="middle", range_of="own")
+    scaled = (exam - exam.min()) / (exam.max() - exam.min()) * 2 - 1
+    expected = np.zeros((12, 5, 8))
+    if slices == 3:
+        expected[1:10, :, 2:5] = scaled[:, 1:6]
+    else:
+        expected[1:10] = scaled[:, 1:6, 2:10]
+    np.testing.assert_allclose(made.unit_range(np.array([0]))[0, ..., 0], expected, atol=1e-6)
+    assert (made.items[0].low, made.items[0].high) == (10, 210)
+    assert made.manifest.preparation["pad"] == "middle" and made.manifest.preparation["range_of"] == "own"
+
+
+def test_the_middle_of_whole_numbers_is_the_nearest_one(tmp_path):
+    volume(tmp_path / "in" / "a.nii", np.array([0, 5], np.int16).reshape(2, 1, 1))
+    made = prepared(tmp_path / "in", tmp_path / "s", size=(2, 3, 1), pad="middle")
+    assert made.images[0, :, 0, 0, 0].tolist() == [2, 2]
+    assert abs(made.unit_range(np.array([0]))[0, 0, 0, 0, 0]) <= 1 / 5
+
+
+def test_floats_and_windows_have_their_exact_middle(tmp_path):
+    volume(tmp_path / "in" / "a.nii", np.array([0, 5], np.float32).reshape(2, 1, 1))
+    own = prepared(tmp_path / "in", tmp_path / "s", size=(2, 3, 1), pad="middle")
+    assert own.images[0, :, 0, 0, 0].tolist() == [2.5, 2.5]
+    windowed = prepared(tmp_path / "in", tmp_path / "t", size=(2, 3, 1), pad="middle", window=(-1000.0, 400.0))
+    assert windowed.images[0, :, 0, 0, 0].tolist() == [-300, -300]
+    volume(tmp_path / "bytes" / "a.nii", np.zeros((2, 1, 1), np.uint8))
+    with pytest.raises(UserError, match=r"is uint8, in which --pad=middle has no value: between -1000 and 400"):
+        prepared(tmp_path / "bytes", tmp_path / "u", size=(2, 3, 1), pad="middle", window=(-1000.0, 400.0))
+
+
+def test_labels_are_not_filled_up_with_a_label_between(tmp_path):
+    images = noise(1, 0, size=(6, 6, 2))
+    images[..., 1] = 0
+    images[:, 2, 2] = 0, 204
+    np.savez(tmp_path / "x.npz", images=images, channels=np.array(["t1", "seg"]))
+    made = prepared(tmp_path / "x.npz", tmp_path / "s", size=(8, 6), fit="centre", pad="middle")
+    assert made.images[0, 0].tolist() == [[128, 0]] * 6
+
+
+@pytest.mark.parametrize(
+    ("asked", "dtype", "expected"),
+    [
+        ("auto", "uint8", (0, 255)),
+        ("own", "uint8", (3, 40)),
+        ("type", "uint8", (0, 255)),
+        ("auto", "int16", (3, 40)),
+        ("own", "int16", (3, 40)),
+        ("type", "int16", (-32768, 32767)),
+        ("type", "uint16", (0, 65535)),
+        ("own", "float32", (3, 40)),
+    ],
+)
+def test_whose_range_is_black_and_white(tmp_path, asked, dtype, expected):
+    image = np.full((2, 3, 4), 7, dtype)
+    image[0, 0, 0], image[1, 1, 1] = 3, 40
+    volume(tmp_path / "in" / "a.nii", image)
+    made = prepared(tmp_path / "in", tmp_path / "s", range_of=asked)
+    assert (made.items[0].low, made.items[0].high) == expected
+    # A store keeps its items' ranges, unless asked for others.
+    again = prepared(made.path, tmp_path / "t", range_of="auto")
+    assert (again.items[0].low, again.items[0].high) == expected
+    own = prepared(made.path, tmp_path / "u", range_of="own")
+    assert (own.items[0].low, own.items[0].high) == (3, 40)
 
 
 def test_results_come_in_order_and_stop_at_an_error():

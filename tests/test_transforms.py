@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from memjax.data.transforms import FITS, background, crop_or_pad, fit, resize, spaced_size
+from memjax.data.transforms import FITS, background, crop_or_pad, cut_around, fill_up, fit, resize, spaced_size
 from memjax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -172,3 +172,26 @@ def test_spacing():
     assert spaced_size((3, 3), (0.1, 0.1), (10.0, 0.3)) == (1, 1)
     with pytest.raises(UserError, match="--spacing_mm has 2 numbers, the images have 3 spatial axes"):
         spaced_size((4, 4, 4), (1.0, 1.0, 1.0), (1.0, 1.0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 7), st.integers(1, 9), st.integers(0, 6)), min_size=2, max_size=3))
+def test_a_part_around_a_voxel_is_a_slice_of_the_padded_whole(axes):
+    space, size = (tuple(axis[i] for axis in axes) for i in range(2))
+    centre = tuple(min(axis[2], axis[0] - 1) for axis in axes)
+    image = np.random.default_rng(0).normal(size=(*space, 2)).astype(np.float32)
+    part, before = cut_around(image, centre, size)
+    found = fill_up(part, size, before, np.array([7, 8], np.float32))
+    first = [at + 9 - wanted // 2 for at, wanted in zip(centre, size, strict=True)]
+    place = tuple(slice(at, at + wanted) for at, wanted in zip(first, size, strict=True))
+    for channel, value in enumerate((7, 8)):
+        whole = np.pad(image[..., channel], 9, constant_values=value)
+        np.testing.assert_array_equal(found[..., channel], whole[place])
+    np.testing.assert_array_equal(found[tuple(wanted // 2 for wanted in size)], image[centre])
+
+
+def test_a_given_value_fills_up_in_place_of_the_background():
+    image = np.zeros((2, 3, 2), np.uint8)
+    found = crop_or_pad(image, (4, 3), np.array([128, 9], np.uint8))
+    assert found[[0, 3]].reshape(-1, 2).tolist() == [[128, 9]] * 6
+    assert not found[1:3].any()

@@ -6,10 +6,11 @@ run stopped.
 """
 
 import dataclasses
+import functools
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -19,14 +20,26 @@ import numpy as np
 from tqdm import tqdm
 
 from memjax.data.assign import chosen_patients, with_patients, with_splits
+from memjax.data.centres import Centre, place, point_source, read_points, volume_source
 from memjax.data.formats import open_reader
-from memjax.data.manifest import DTYPES, Manifest
+from memjax.data.manifest import DTYPES, Manifest, intensity_range
 from memjax.data.preparation import Preparation
 from memjax.data.readers.base import BadFile, Image, Reader, Spec, Unit
 from memjax.data.store import NewItem, Store, StoreWriter
-from memjax.data.transforms import Fit, fit, resize, spaced_size
+from memjax.data.transforms import (
+    Fit,
+    background,
+    crop_or_pad,
+    cut_around,
+    fill_up,
+    resize,
+    scale,
+    spaced_size,
+)
 from memjax.digest import array_digest
 from memjax.errors import UserError
+
+_NO_POINT = "has no point in the table of --centres"
 
 _IN_FLIGHT = 4  # units read ahead per worker
 _HEADERS = 32  # looked at by one worker in one go
@@ -40,6 +53,7 @@ class Inspection:
     """An input whose headers were all read. `bad` lists what cannot be used: unit name and reason.
 
     `train_patients` are those of the wanted number of patients who are not to be held out; None where all are wanted.
+    `centres` are the points around which to cut, by unit name; None where whole images are wanted.
     """
 
     root: Path
@@ -49,6 +63,7 @@ class Inspection:
     left_out: Sequence[dict[str, str]]
     bad: Sequence[tuple[str, str]]
     train_patients: Set[str] | None = None
+    centres: Mapping[str, Sequence[Centre]] | None = None
 
     def spaces(self, spacing_mm: tuple[float, ...] | None) -> list[tuple[int, ...]]:
         """Return the spatial shapes of the images once they have this spacing (None: as they are), usual ones first."""
@@ -79,8 +94,10 @@ def inspect(root: Path, how: Preparation, *, workers: int, title: str = "look at
     """Find an input's units and read their headers.
 
     Raises:
-      UserError: there is nothing to read, bad files are found and not to be skipped, or the images do not go together.
+      UserError: wishes contradict each other, there is nothing to read, bad files are found and not to be skipped, the
+        images do not go together, or the table of points does not fit them.
     """
+    how.check()
     how.patient_rule()  # what is wrong with it is better told now than after hours of reading
     reader = open_reader(root, how.format, how.read)
     scan = reader.scan()
@@ -88,26 +105,36 @@ def inspect(root: Path, how: Preparation, *, workers: int, title: str = "look at
     if not units:
         splits = ", ".join(sorted({unit.split for unit in scan.units}))
         raise UserError(f"{root} has no split {how.take_split!r}; its images are in {splits}.")
+    left_out = list(scan.left_out)
+    table = Path(how.centres)
+    points = read_points(table, scan.units, how.centres_in) if how.centres else None
+    if points is not None:
+        left_out += [{"source": unit.name, "reason": _NO_POINT} for unit in units if unit.name not in points]
+        units = [unit for unit in units if unit.name in points]
+        if not units:
+            raise UserError(f"{table} has no point in a volume of the split {how.take_split!r}; name another.")
     units, train_patients = chosen_patients(units, how)
 
-    def probe(unit: Unit) -> Spec:
+    def probe(unit: Unit) -> tuple[Spec, Sequence[Centre]]:
         spec = reader.probe(unit)
         if how.spacing_mm is not None and spec.spacing_mm is None:
             raise BadFile("does not say its spacing, which --spacing_mm needs")
-        return spec
+        return spec, [] if points is None else place(points[unit.name], table, how.centres_in, reader, unit, spec)
 
     specs, good, bad = [], [], []
+    centres: dict[str, Sequence[Centre]] = {}
     with _bar(title, len(units), "file") as bar:
         # Many at a time: a header takes less time than handing it to a thread.
         some = [units[i : i + _HEADERS] for i in range(0, len(units), _HEADERS)]
         for chunk, probed in _in_order(lambda chunk: [_tried(probe, unit) for unit in chunk], some, workers):
             bar.update(len(chunk))
-            for unit, spec in zip(chunk, probed, strict=True):
-                if isinstance(spec, BadFile):
-                    bad.append((unit.name, str(spec)))
+            for unit, told in zip(chunk, probed, strict=True):
+                if isinstance(told, BadFile):
+                    bad.append((unit.name, str(told)))
                 else:
                     good.append(unit)
-                    specs.append(spec)
+                    specs.append(told[0])
+                    centres[unit.name] = told[1]
     if bad and not how.skip_bad:
         raise UserError(_bad_files_text(root, bad))
     if not good:
@@ -118,9 +145,10 @@ def inspect(root: Path, how: Preparation, *, workers: int, title: str = "look at
         reader=reader,
         units=good,
         specs=specs,
-        left_out=scan.left_out,
+        left_out=left_out,
         bad=bad,
         train_patients=train_patients,
+        centres=None if points is None else centres,
     )
 
 
@@ -131,17 +159,25 @@ def build(found: Inspection, out: Path, how: Preparation, *, workers: int, title
       UserError: no common shape, a bad file (unless skipped), torn splits, a full disk, `out` exists.
     """
     size = _target_size(found, how)
-    fitted = how.fit or ("centre" if found.is_volume else "stretch")
+    fitted = _settled_fit(found, how)
     dtype = found.dtype
+    if how.range_of == "type" and dtype.kind == "f":
+        raise UserError(f"--range=type: the images of {found.root} are {dtype}, a type without a range; give --window.")
     item_bytes = int(np.prod(size)) * len(found.channels) * dtype.itemsize
     _check_room(out, item_bytes * _count(found, how))
-    settings = [how.decides_images, size, fitted, [stamp(unit) for unit in found.units]]
+    places = {name: [vars(centre) for centre in its] for name, its in (found.centres or {}).items()}
+    settings = [how.decides_images, size, fitted, [stamp(unit) for unit in found.units], places]
     specs = dict(zip((unit.name for unit in found.units), found.specs, strict=True))
     bad = list(found.bad)
 
     def read(unit: Unit) -> list[NewItem]:
         images = [image for image in found.reader.read(unit) if how.take_split in ("", image.split or unit.split)]
-        return [_fitted(unit, image, specs[unit.name], how, size, fitted, dtype) for image in images]
+        centres = None if found.centres is None else found.centres[unit.name]
+        return [
+            item
+            for image in images
+            for item in _items(unit, image, specs[unit.name], how, size, fitted, dtype, centres)
+        ]
 
     with StoreWriter(out, shape=(*size, len(found.channels)), dtype=dtype.name, settings=settings) as writer:
         rest = [unit for unit in found.units if unit.name not in writer.done]
@@ -159,8 +195,13 @@ def build(found: Inspection, out: Path, how: Preparation, *, workers: int, title
             raise UserError(_bad_files_text(found.root, bad))
         if not writer.items:
             raise UserError(_no_good_file_text(found.root, bad) if bad else _no_image_text(found.root, how))
-        items, patient_ids = with_patients(writer.items, how, getattr(found.reader, "patient_ids", ""))
-        items, notes = with_splits(items, how, found.train_patients)
+        # Whose a sub-volume is, and on which side, its volume decides: all of one volume go together.
+        wholes = [dataclasses.replace(item, source=volume_source(item.source)) for item in writer.items]
+        wholes, patient_ids = with_patients(wholes, how, getattr(found.reader, "patient_ids", ""))
+        wholes, notes = with_splits(wholes, how, found.train_patients)
+        rows = [dataclasses.replace(item, source=cut.source) for item, cut in zip(wholes, writer.items, strict=True)]
+        if pointless := sum(entry["reason"] == _NO_POINT for entry in found.left_out):
+            notes += (f"{pointless} volumes are left out, as --centres has no point in them",)
         if writer.imageless and not how.take_split:
             notes += (f"{len(writer.imageless)} files gave no image (the first: {writer.imageless[0]})",)
         manifest = dataclasses.replace(
@@ -169,7 +210,7 @@ def build(found: Inspection, out: Path, how: Preparation, *, workers: int, title
             left_out=(*found.left_out, *({"source": name, "reason": reason} for name, reason in bad)),
             notes=notes,
         )
-        return writer.finish(manifest, items)
+        return writer.finish(manifest, rows)
 
 
 def stamp(unit: Unit) -> list[Any]:
@@ -191,6 +232,8 @@ def _target_size(found: Inspection, how: Preparation) -> tuple[int, ...]:
                 f"say which they shall get, for example --size={','.join(['64'] * axes)}."
             )
         size = spaces[0]
+    if how.centres and len(size) == 1:
+        size *= axes
     if len(size) != axes:
         raise UserError(
             f"--size has {len(size)} numbers, but the images of {found.root} have {axes} spatial axes "
@@ -199,28 +242,96 @@ def _target_size(found: Inspection, how: Preparation) -> tuple[int, ...]:
     return size
 
 
-def _fitted(
-    unit: Unit, image: Image, spec: Spec, how: Preparation, size: tuple[int, ...], fitted: Fit, dtype: np.dtype
-) -> NewItem:
+def _items(
+    unit: Unit,
+    image: Image,
+    spec: Spec,
+    how: Preparation,
+    size: tuple[int, ...],
+    fitted: Fit,
+    dtype: np.dtype,
+    centres: Sequence[Centre] | None,
+) -> list[NewItem]:
+    """Bring one image to its final shape, or cut the sub-volumes around its points."""
     raw = image.image
     if raw.ndim != len(spec.axes) + 1 or raw.shape[-1] != len(spec.channels) or not np.can_cast(raw.dtype, dtype):
         raise BadFile(
             f"holds an image of shape {raw.shape} and type {raw.dtype}; its header said {spec.space}, "
             f"{len(spec.channels)} channel(s), {spec.dtype}"
         )
+    space = raw.shape[:-1]
     if how.spacing_mm is not None and spec.spacing_mm is not None:
-        raw = resize(raw, spaced_size(raw.shape[:-1], spec.spacing_mm, how.spacing_mm), spec.label_channels)
-    final = np.ascontiguousarray(fit(raw, size, fitted, spec.label_channels), dtype)
-    return NewItem(
-        image=final,
-        sha256=array_digest(final),  # here, on the worker's thread: the writer is alone
+        raw = resize(raw, spaced_size(space, spec.spacing_mm, how.spacing_mm), spec.label_channels)
+    whole = NewItem(
+        image=raw,
         source=image.source or unit.name + image.suffix,
         patient=image.patient or unit.patient,
         slice=image.slice,
         split=image.split or unit.split,
         label=image.label or unit.label,
-        value_range=how.window or image.value_range,
+        value_range=how.window or (image.value_range if how.range_of == "auto" else None),
     )
+    if centres is None:
+        scaled = scale(raw, size, fitted, spec.label_channels).astype(dtype, copy=False)
+        return [_finished(whole, scaled, lambda fill: crop_or_pad(scaled, size, fill), how, spec)]
+    items = []
+    for number, centre in enumerate(centres):
+        part, before = cut_around(raw, centre.voxel(space, raw.shape[:-1]), size)
+        part = part.astype(dtype, copy=False)
+        cut = dataclasses.replace(whole, source=point_source(whole.source, number), label=centre.label or whole.label)
+        items.append(_finished(cut, part, functools.partial(fill_up, part, size, before), how, spec))
+    return items
+
+
+def _finished(
+    about: NewItem, inside: np.ndarray, fill_up: Callable[[np.ndarray | None], np.ndarray], how: Preparation, spec: Spec
+) -> NewItem:
+    """Return the item whose image is `fill_up` of a value for each channel, or of None for the background.
+
+    `inside` is what there is before anything is cut or filled up.
+    """
+    fill, value_range = None, about.value_range
+    if how.pad == "middle":
+        value_range = value_range or _range(inside, how)
+        fill = np.full(inside.shape[-1], _middle(value_range, inside.dtype), inside.dtype)
+        for c in spec.label_channels:  # no label lies between two others
+            fill[c] = background(inside[..., [c]])[0]
+    final = np.ascontiguousarray(fill_up(fill))
+    return dataclasses.replace(
+        about,
+        image=final,
+        sha256=array_digest(final),  # here, on the worker's thread: the writer is alone
+        value_range=value_range or _range(final, how),
+    )
+
+
+def _range(image: np.ndarray, how: Preparation) -> tuple[float, float]:
+    """Return the raw values for -1 and +1 of an image for which nothing else says them."""
+    if how.range_of == "type":
+        limits = np.iinfo(image.dtype)
+        return float(limits.min), float(limits.max)
+    return (float(image.min()), float(image.max())) if how.range_of == "own" else intensity_range(image)
+
+
+def _middle(value_range: tuple[float, float], dtype: np.dtype) -> float:
+    """Return the raw value that becomes 0 in [-1, 1], a whole number in integer types."""
+    middle = sum(value_range) / 2
+    if dtype.kind == "f":
+        return middle
+    limits = np.iinfo(dtype)
+    if not limits.min <= round(middle) <= limits.max:
+        raise BadFile(
+            f"is {dtype}, in which --pad=middle has no value: between {value_range[0]:g} and {value_range[1]:g} lies "
+            f"{middle:g}; change --window, or pad with the background"
+        )
+    return float(round(middle))
+
+
+def _settled_fit(found: Inspection, how: Preparation) -> Fit:
+    fitted = how.fit or ("centre" if found.is_volume else "stretch")
+    if how.pad == "middle" and fitted in ("stretch", "crop"):
+        raise UserError(f"--pad=middle: --fit={fitted} fills nothing up; give --fit=pad or --fit=centre as well.")
+    return fitted
 
 
 def _check_kinds(root: Path, units: Sequence[Unit], specs: Sequence[Spec]) -> None:
@@ -274,6 +385,8 @@ def _no_image_text(root: Path, how: Preparation) -> str:
 def _count(found: Inspection, how: Preparation) -> int:
     """Return how many images there are at least, as far as headers tell."""
     known = [spec for unit, spec in zip(found.units, found.specs, strict=True) if unit.split or not how.take_split]
+    if found.centres is not None:
+        return sum(map(len, found.centres.values()))
     return sum(spec.count or 0 for spec in known)
 
 

@@ -1,4 +1,4 @@
-"""Bring images of any size to one shape: resample, crop, pad with the background.
+"""Bring images of any size to one shape: resample, crop, cut around a point, pad with the background.
 
 Images are [*space, channels]. Resampling is separable: Pillow's antialiased bilinear filter along one axis after the
 other, so that pictures and volumes take the same path; label channels take the nearest neighbour. Integer images stay
@@ -17,7 +17,7 @@ FITS: tuple[Fit, ...] = ("stretch", "crop", "pad", "centre")
 
 
 def fit(image: np.ndarray, size: tuple[int, ...], how: Fit, label_channels: tuple[int, ...] = ()) -> np.ndarray:
-    """Return the image with spatial shape `size`.
+    """Return the image with spatial shape `size`: first `scale`, then `crop_or_pad` where that leaves another shape.
 
     Args:
       image: [*space, channels].
@@ -27,16 +27,19 @@ def fit(image: np.ndarray, size: tuple[int, ...], how: Fit, label_channels: tupl
         `centre` does not resample: it cuts or fills up each axis around the centre.
       label_channels: channels whose values are labels, resampled by nearest neighbour.
     """
+    return crop_or_pad(scale(image, size, how, label_channels), size)
+
+
+def scale(image: np.ndarray, size: tuple[int, ...], how: Fit, label_channels: tuple[int, ...] = ()) -> np.ndarray:
+    """Return the image resampled as `fit` does it, with nothing yet cut or filled up."""
     space = image.shape[:-1]
-    if space == size:
+    if space == size or how == "centre":
         return image
     if how == "stretch":
         return resize(image, size, label_channels)
-    if how != "centre":
-        ratios = [wanted / length for wanted, length in zip(size, space, strict=True)]
-        factor = max(ratios) if how == "crop" else min(ratios)
-        image = resize(image, tuple(max(1, round(length * factor)) for length in space), label_channels)
-    return crop_or_pad(image, size)
+    ratios = [wanted / length for wanted, length in zip(size, space, strict=True)]
+    factor = max(ratios) if how == "crop" else min(ratios)
+    return resize(image, tuple(max(1, round(length * factor)) for length in space), label_channels)
 
 
 def resize(image: np.ndarray, size: tuple[int, ...], label_channels: tuple[int, ...] = ()) -> np.ndarray:
@@ -78,18 +81,42 @@ def _resize_axis(image: np.ndarray, axis: int, length: int) -> np.ndarray:
     return np.moveaxis(np.asarray(resized).reshape(length, *moved.shape[1:]), 0, axis)
 
 
-def crop_or_pad(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Cut or fill up each spatial axis around the centre, filling up with each channel's background."""
+def crop_or_pad(image: np.ndarray, size: tuple[int, ...], fill: np.ndarray | None = None) -> np.ndarray:
+    """Cut or fill up each spatial axis around the centre, filling up with `fill` [channels], or with the background."""
+    space = image.shape[:-1]
+    if space == size:
+        return image
+    cut = tuple(
+        slice(max(0, length - wanted) // 2, max(0, length - wanted) // 2 + min(length, wanted))
+        for length, wanted in zip(space, size, strict=True)
+    )
+    before = tuple(max(0, wanted - length) // 2 for length, wanted in zip(space, size, strict=True))
+    return fill_up(image[cut], size, before, background(image) if fill is None else fill)
+
+
+def cut_around(image: np.ndarray, centre: tuple[int, ...], size: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return what the image holds of the box of this size whose index `size // 2` is the voxel `centre`.
+
+    Also return how many voxels of the box lie before the image on each axis, for `fill_up`.
+    """
+    first = [middle - wanted // 2 for middle, wanted in zip(centre, size, strict=True)]
+    inside = tuple(slice(max(0, start), start + wanted) for start, wanted in zip(first, size, strict=True))
+    return image[inside], tuple(max(0, -start) for start in first)
+
+
+def fill_up(
+    image: np.ndarray, size: tuple[int, ...], before: tuple[int, ...], fill: np.ndarray | None = None
+) -> np.ndarray:
+    """Return an image of spatial shape `size` that holds this one from index `before` on; around it `fill` [channels].
+
+    Without `fill` it is the background of the image.
+    """
     if image.shape[:-1] == size:
         return image
-    source, target = [], []
-    for length, wanted in zip(image.shape[:-1], size, strict=True):
-        kept, cut, filled = min(length, wanted), max(0, length - wanted) // 2, max(0, wanted - length) // 2
-        source.append(slice(cut, cut + kept))
-        target.append(slice(filled, filled + kept))
     result = np.empty((*size, image.shape[-1]), image.dtype)
-    result[...] = background(image)
-    result[tuple(target)] = image[tuple(source)]
+    result[...] = background(image) if fill is None else fill
+    inside = tuple(slice(start, start + length) for start, length in zip(before, image.shape[:-1], strict=True))
+    result[inside] = image
     return result
 
 
