@@ -6,10 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from memjax.data.transforms import FITS, background, crop_or_pad, cut_around, fill_up, fit, resize, spaced_size
+from memjax.data.transforms import FITS, background, crop_or_pad, cut_around, fill_up, resize, scale, spaced_size
 from memjax.errors import UserError
 
 RNG = np.random.default_rng(0)
+
+
+def fit(image, size, how, label_channels=()):
+    """Both steps, one after the other."""
+    return crop_or_pad(scale(image, size, how, label_channels), size)
 
 
 def triangle(n, wanted):

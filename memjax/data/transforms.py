@@ -16,22 +16,17 @@ Fit = Literal["stretch", "crop", "pad", "centre"]
 FITS: tuple[Fit, ...] = ("stretch", "crop", "pad", "centre")
 
 
-def fit(image: np.ndarray, size: tuple[int, ...], how: Fit, label_channels: tuple[int, ...] = ()) -> np.ndarray:
-    """Return the image with spatial shape `size`: first `scale`, then `crop_or_pad` where that leaves another shape.
+def scale(image: np.ndarray, size: tuple[int, ...], how: Fit, label_channels: tuple[int, ...] = ()) -> np.ndarray:
+    """Return the image resampled on its way to spatial shape `size`; `crop_or_pad` does the rest.
 
     Args:
       image: [*space, channels].
       size: one length per spatial axis.
-      how: `stretch` resamples each axis by itself; `crop` resamples by one factor until the frame is filled and cuts
-        the rest; `pad` resamples by one factor until the whole image is inside and fills up with the background;
-        `centre` does not resample: it cuts or fills up each axis around the centre.
+      how: `stretch` resamples each axis by itself; `crop` resamples by one factor until the frame is filled, and the
+        rest will be cut; `pad` resamples by one factor until the whole image is inside, and the frame will be filled
+        up; `centre` does not resample: each axis will be cut or filled up around the centre.
       label_channels: channels whose values are labels, resampled by nearest neighbour.
     """
-    return crop_or_pad(scale(image, size, how, label_channels), size)
-
-
-def scale(image: np.ndarray, size: tuple[int, ...], how: Fit, label_channels: tuple[int, ...] = ()) -> np.ndarray:
-    """Return the image resampled as `fit` does it, with nothing yet cut or filled up."""
     space = image.shape[:-1]
     if space == size or how == "centre":
         return image
