@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import signal
 
 from memjax.nn import conv as module
 from memjax.nn.conv import Conv, conv
+from memjax.nn.padding import pads
 
 SHAPES = [  # space, taps, channels in, channels out, strides
     ((8, 8), (3, 3), 4, 6, 1),
@@ -59,6 +61,76 @@ def test_values_and_gradients_are_those_of_the_sum_over_taps(space, taps, c, d, 
     np.testing.assert_allclose(np.vdot(dkernel, v), np.vdot(dy, by_taps(x, v, strides)), rtol=1e-3, atol=1e-3)
 
 
+AROUND = [  # space, taps, channels in, channels out, strides, padding, edge
+    ((5, 4, 6), (3, 3, 3), 2, 3, 1, "same", True),  # Winograd's form for repeated borders, of any length
+    ((8, 1, 3), (3, 3, 3), 3, 2, 1, None, True),
+    ((4, 7), (3, 3), 24, 25, 1, None, True),
+    ((4, 4), (3, 3), 2, 3, 1, "same", True),
+    ((4, 5, 4), (3, 3, 3), 1, 4, 1, "same", True),  # one channel
+    ((4, 5, 4), (3, 3, 3), 4, 1, 1, "same", True),
+    ((6, 4, 8), (4, 4, 4), 2, 3, 2, "same", True),  # blocks of positions
+    ((3, 4, 6), (4, 4, 4), 2, 3, (1, 2, 2), "same", True),
+    ((6, 5, 4), (4, 4, 4), 1, 3, 2, [(2, 2)] * 3, False),  # as discriminators of patches do
+    ((3, 4, 3), (4, 4, 4), 3, 1, 1, [(2, 2)] * 3, False),
+    ((7, 6), (4, 4), 3, 2, 2, [(2, 2)] * 2, False),
+    ((5, 6), (4, 4), 3, 2, 1, [(2, 2)] * 2, False),
+    ((3, 6, 5), (1, 3, 3), 2, 3, 1, None, False),  # slices as images
+    ((2, 8, 8), (1, 7, 7), 2, 3, 1, None, False),
+    ((3, 6, 4), (1, 4, 4), 2, 3, (1, 2, 2), "same", True),
+    ((4, 3, 4), (1, 1, 1), 2, 3, 1, [(1, 1), (0, 1), (0, 0)], True),
+    ((5, 6, 4), (3, 3, 3), 2, 3, 2, None, True),  # strides that do not divide the taps
+    ((5, 4), (3, 3), 2, 3, 2, [(0, 2), (1, 0)], True),
+]
+
+
+def by_scipy(x, kernel, strides, around, edge):
+    """The definition again, in float64: what goes around by NumPy, the sum over taps by SciPy."""
+    x, kernel = np.float64(x), np.float64(kernel)
+    padded, (c, d) = np.pad(x, [(0, 0), *around, (0, 0)], mode="edge" if edge else "constant"), kernel.shape[-2:]
+    sums = [
+        [sum(signal.correlate(image[..., i], kernel[..., i, j], "valid") for i in range(c)) for image in padded]
+        for j in range(d)
+    ]
+    strides = (strides,) * (x.ndim - 2) if isinstance(strides, int) else strides
+    return np.moveaxis(np.array(sums), 0, -1)[(slice(None), *(slice(None, None, s) for s in strides))]
+
+
+@pytest.mark.parametrize(("space", "taps", "c", "d", "strides", "padding", "edge"), AROUND)
+def test_what_goes_around_is_zeros_or_the_border(space, taps, c, d, strides, padding, edge):
+    rng = np.random.default_rng(0)
+    x, kernel = jnp.float32(rng.normal(size=(2, *space, c))), jnp.float32(rng.normal(size=(*taps, c, d)))
+    strided = (strides,) * len(space) if isinstance(strides, int) else strides
+    around = padding
+    if padding is None:
+        around = [((k - 1) // 2,) * 2 for k in taps]
+    elif padding == "same":
+        around = [(-(-(k - s) // 2), (k - s) // 2) for k, s in zip(taps, strided, strict=True)]
+
+    y, back = jax.vjp(lambda x, kernel: conv(x, kernel, strides=strides, padding=padding, edge=edge), x, kernel)
+    expected = by_scipy(x, kernel, strides, around, edge)
+    assert y.shape == expected.shape
+    np.testing.assert_allclose(y, expected, atol=1e-5 * np.abs(expected).max())
+
+    dy = jnp.float32(rng.normal(size=y.shape))
+    dx, dkernel = back(dy)
+    u, v = rng.normal(size=x.shape), rng.normal(size=kernel.shape)
+    for gradient, at, result in (
+        (dx, u, by_scipy(u, kernel, strides, around, edge)),
+        (dkernel, v, by_scipy(x, v, strides, around, edge)),
+    ):
+        np.testing.assert_allclose(np.vdot(gradient, at), np.vdot(dy, result), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("taps", "stride", "expected"),
+    [(4, 2, (1, 1)), (3, 1, (1, 1)), (4, 1, (2, 1)), (1, 1, (0, 0)), (2, 2, (0, 0)), (7, 2, (3, 2))],
+)
+def test_the_same_rule_divides_lengths_by_the_stride(taps, stride, expected):
+    assert pads((taps,), (stride,), "same") == (expected,)
+    for n in (stride, 3 * stride, 8 * stride):
+        assert (n + sum(expected) - taps) // stride + 1 == n // stride
+
+
 @pytest.mark.parametrize("space", [(8, 6), (4, 4, 4)])
 def test_gradients_of_gradients_are_those_of_the_plain_convolution(space):
     """As a penalty on gradients needs them."""
@@ -85,6 +157,24 @@ def test_accelerators_get_plain_convolutions(space, strides):
         assert (text.count("stablehlo.convolution") == 3) is plain
 
 
+@pytest.mark.parametrize(
+    ("taps", "how"),
+    [
+        ((3, 3, 3), {"padding": "same", "edge": True}),
+        ((4, 4, 4), {"strides": 2, "padding": "same", "edge": True}),
+        ((4, 4, 4), {"padding": ((2, 2),) * 3}),
+        ((1, 3, 3), {}),
+    ],
+)
+def test_accelerators_get_plain_convolutions_whatever_goes_around(taps, how):
+    x, kernel = jnp.ones((1, 4, 4, 4, 2)), jnp.ones((*taps, 2, 2))
+    y = jax.eval_shape(lambda x, k: conv(x, k, **how), x, kernel)
+    traced = jax.jit(lambda x, k, dy: jax.vjp(lambda *a: conv(*a, **how), x, k)[1](dy)).trace(x, kernel, y)
+    for platform, plain in (("tpu", True), ("cuda", True), ("cpu", taps[0] == 1)):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert (text.count("stablehlo.convolution") == 2) is plain  # those of both gradients
+
+
 @pytest.mark.parametrize("space", [(6, 6), (4, 4, 4)])
 def test_the_layer_keeps_float32_parameters_and_computes_in_its_dtype(space):
     x = jnp.ones((1, *space, 2))
@@ -100,3 +190,22 @@ def test_the_bias_is_added_and_can_be_left_out():
     params = {"params": {"kernel": jnp.ones((3, 3, 2, 3)), "bias": jnp.float32([1, 2, 3])}}
     np.testing.assert_array_equal(Conv(3).apply(params, x)[0, 2, 1], [1, 2, 3])
     assert "bias" not in Conv(3, use_bias=False).init(jax.random.key(0), x)["params"]
+
+
+def test_the_layer_repeats_borders_and_pads_by_the_rule():
+    x = jax.random.normal(jax.random.key(0), (1, 4, 6, 3, 2))
+    layer = Conv(3, kernel_size=4, strides=(2, 2, 1), padding="same", edge=True)
+    params = layer.init(jax.random.key(1), x)
+    y = layer.apply(params, x)
+    assert y.shape == (1, 2, 3, 3, 3)
+    expected = by_scipy(x, params["params"]["kernel"], (2, 2, 1), [(1, 1), (1, 1), (2, 1)], True)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+def test_repeated_borders_of_a_constant_are_a_constant():
+    """As zeros around would not leave it, in any form."""
+    x = jnp.ones((1, 4, 4, 4, 2))
+    for taps, strides in ((3, 1), (4, 2)):
+        kernel = jax.random.normal(jax.random.key(taps), (*(taps,) * 3, 2, 3))
+        y = conv(x, kernel, strides=strides, padding="same", edge=True)
+        np.testing.assert_allclose(y, jnp.broadcast_to(kernel.sum((0, 1, 2, 3)), y.shape), atol=1e-4)

@@ -20,10 +20,10 @@ def test_the_matrices_are_exact():
             assert y == [Fraction(int(row == i + tap)) for i in range(4)]
 
 
-def by_taps(x, kernel):
+def by_taps(x, kernel, mode="constant"):
     """The definition, in float64."""
     x, kernel = np.float64(x), np.float64(kernel)
-    padded = np.pad(x, [(0, 0), *((1, 1) for _ in x.shape[1:-1]), (0, 0)])
+    padded = np.pad(x, [(0, 0), *((1, 1) for _ in x.shape[1:-1]), (0, 0)], mode=mode)
     y = np.zeros((*x.shape[:-1], kernel.shape[-1]))
     for tap in np.ndindex(*kernel.shape[:-2]):
         window = tuple(slice(t, t + n) for t, n in zip(tap, x.shape[1:-1], strict=True))
@@ -45,6 +45,22 @@ def test_any_shape(space, c, d):
     v = rng.normal(size=kernel.shape)
     gradient = winograd.kernel_gradient(jnp.float32(x), jnp.float32(dy))
     np.testing.assert_allclose(np.vdot(gradient, v), np.vdot(dy, by_taps(x, v)), atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("space", "c", "d"),
+    [((1, 1), 1, 2), ((4, 7), 2, 1), ((9, 3), 2, 2), ((2, 3, 4), 1, 3), ((8, 1, 5), 3, 1), ((5, 8, 2), 2, 2)],
+)
+def test_any_shape_with_its_border_repeated(space, c, d):
+    rng = np.random.default_rng(0)
+    x, dy = rng.normal(size=(2, *space, c)), rng.normal(size=(2, *space, d))
+    kernel = rng.normal(size=(*(3 for _ in space), c, d))
+    y, back = jax.vjp(winograd.convolve_edge, jnp.float32(x), jnp.float32(kernel))
+    np.testing.assert_allclose(y, by_taps(x, kernel, "edge"), atol=1e-4)
+    dx, dkernel = back(jnp.float32(dy))
+    u, v = rng.normal(size=x.shape), rng.normal(size=kernel.shape)
+    np.testing.assert_allclose(np.vdot(dx, u), np.vdot(dy, by_taps(u, kernel, "edge")), atol=2e-3)
+    np.testing.assert_allclose(np.vdot(dkernel, v), np.vdot(dy, by_taps(x, v, "edge")), atol=2e-3)
 
 
 @pytest.mark.parametrize(("space", "most"), [((28, 28), 1e-5), ((8, 8, 8), 3e-5)])

@@ -1,8 +1,8 @@
 """How a convolution is computed: one function and one layer, two or three spatial axes, channels last.
 
 On GPUs and TPUs XLA's own convolution is the best there is. On processors it does every multiplication, in three axes
-at a seventh of the speed: there three taps along each axis go by Winograd's filtering, and other volumes by slices.
-Measured in BUILD_NOTES.
+at a seventh of the speed: there three taps along each axis go by Winograd's filtering, strides become channels, and
+other volumes go by slices. Measured in BUILD_NOTES.
 """
 
 import functools
@@ -16,32 +16,61 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float
 
-from memjax.nn import winograd
+from memjax.nn import phases, slices, winograd
 from memjax.nn.once import once
+from memjax.nn.padding import Padding, padded, pads
+from memjax.nn.slices import kernel_gradient
 
-_LAYOUT = {2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
+LAYOUT = {2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 
 _FEWEST = 24  # channels on either side: with fewer, in two axes, combining rows takes longer than it saves
 
+_Around = tuple[tuple[int, int], ...]
+
 
 def conv(
-    x: Float[Array, "b *space c"], kernel: Float[Array, "*taps c d"], *, strides: int | Sequence[int] = 1
+    x: Float[Array, "b *space c"],
+    kernel: Float[Array, "*taps c d"],
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: Padding = None,
+    edge: bool = False,
 ) -> Float[Array, "b *strided d"]:
-    """Convolve with zeros around the image, (k - 1) // 2 of them on both sides of an axis with k taps.
+    """Convolve, with zeros around the image or with its border repeated; differentiable in reverse mode, any times.
 
-    With odd k an axis of length n comes out as ceil(n / stride). Differentiable in reverse mode, any number of times.
+    Args:
+      x: images in two or three spatial axes.
+      kernel: its taps are not flipped: y[i] is the sum of x[i * stride + tap - before] @ kernel[tap].
+      strides: along each axis.
+      padding: how many positions go around, before and after each axis. None: (k - 1) // 2 on both sides of an axis
+        with k taps, so that with odd k a length n comes out as ceil(n / stride). "same": k - stride in all, the larger
+        half before, so that n comes out as n / stride where the stride divides it, for any k.
+      edge: the border is repeated, in place of zeros.
     """
     axes, taps = x.ndim - 2, kernel.shape[:-2]
     stride = (strides,) * axes if isinstance(strides, int) else tuple(strides)
-    plain = functools.partial(_plain, stride=stride)
-    if math.prod(stride) == 1:
-        if math.prod(taps) == 1:
-            return _pointwise(x, kernel)
-        if set(taps) == {winograd.TAPS} and x.dtype == jnp.float32 and (axes == 2 or x.shape[1] > 1):
-            return _three_taps(x, kernel)
-    if axes == 3:
-        return lax.platform_dependent(x, kernel, cpu=functools.partial(_by_slices, stride=stride), default=plain)
-    return plain(x, kernel)
+    around = pads(taps, stride, padding)
+    unit = math.prod(stride) == 1
+    if unit and math.prod(taps) == 1 and not any(map(any, around)):
+        return _pointwise(x, kernel)
+    if axes == 3 and (taps[0], stride[0], around[0]) == (1, 1, (0, 0)):
+        images = x.reshape(-1, *x.shape[2:])
+        y = conv(images, kernel[0], strides=stride[1:], padding=around[1:], edge=edge)
+        return y.reshape(*x.shape[:2], *y.shape[1:])
+
+    three = unit and set(taps) == {winograd.TAPS} and set(around) == {(1, 1)} and x.dtype == jnp.float32
+    if three and not edge and (axes == 2 or x.shape[1] > 1):
+        return _three_taps(x, kernel)
+    how = {"stride": stride, "around": around, "edge": edge}
+    if three and edge and min(kernel.shape[-2:]) > 1 and _is_filtered(x, kernel):
+        on_processors = winograd.convolve_edge
+    elif all(k % s == 0 for k, s in zip(taps, stride, strict=True)):
+        on_processors = functools.partial(_by_blocks, **how)
+    elif axes == 3:
+        on_processors = functools.partial(_by_slices, **how)
+    else:
+        return _plain(x, kernel, **how)
+    return lax.platform_dependent(x, kernel, cpu=on_processors, default=functools.partial(_plain, **how))
 
 
 class Conv(nn.Module):
@@ -50,6 +79,8 @@ class Conv(nn.Module):
     features: int
     kernel_size: int | Sequence[int] = 3
     strides: int | Sequence[int] = 1
+    padding: Padding = None  # as of `conv`: None, "same", or two numbers for each axis
+    edge: bool = False  # the border is repeated around the image, in place of zeros
     use_bias: bool = True
     kernel_init: Callable[..., Any] = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
     dtype: Any = None  # of the computation; None: that of x
@@ -61,16 +92,20 @@ class Conv(nn.Module):
         taps = (self.kernel_size,) * axes if isinstance(self.kernel_size, int) else tuple(self.kernel_size)
         dtype = x.dtype if self.dtype is None else self.dtype
         kernel = self.param("kernel", self.kernel_init, (*taps, x.shape[-1], self.features), jnp.float32)
-        y = conv(x.astype(dtype), kernel.astype(dtype), strides=self.strides)
+        y = conv(x.astype(dtype), kernel.astype(dtype), strides=self.strides, padding=self.padding, edge=self.edge)
         if self.use_bias:
             y += self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32).astype(dtype)
         return once(y)
 
 
-def _plain(x: Array, kernel: Array, stride: Sequence[int] | None = None) -> Array:
+def _plain(
+    x: Array, kernel: Array, stride: Sequence[int] | None = None, around: _Around | None = None, edge: bool = False
+) -> Array:
     axes = x.ndim - 2
-    padding = [((k - 1) // 2, (k - 1) // 2) for k in kernel.shape[:-2]]
-    return lax.conv_general_dilated(x, kernel, stride or (1,) * axes, padding, dimension_numbers=_LAYOUT[axes])
+    around = pads(kernel.shape[:-2], (1,) * axes, None) if around is None else around
+    if edge:
+        x, around = padded(x, around, edge=True), ((0, 0),) * axes
+    return lax.conv_general_dilated(x, kernel, stride or (1,) * axes, around, dimension_numbers=LAYOUT[axes])
 
 
 def _pointwise(x: Array, kernel: Array) -> Array:
@@ -78,15 +113,22 @@ def _pointwise(x: Array, kernel: Array) -> Array:
     return (x.reshape(-1, x.shape[-1]) @ kernel.reshape(kernel.shape[-2:])).reshape(*x.shape[:-1], -1)
 
 
-def _by_slices(x: Array, kernel: Array, stride: Sequence[int]) -> Array:
+def _by_blocks(x: Array, kernel: Array, stride: Sequence[int], around: _Around, edge: bool) -> Array:
+    """Convolve without strides, on blocks of positions."""
+    x = phases.blocks(padded(x, around, edge=edge), stride)
+    return slices.convolve(x, phases.down(kernel, stride))
+
+
+def _by_slices(x: Array, kernel: Array, stride: Sequence[int], around: _Around, edge: bool) -> Array:
     """Convolve a volume as a sum over the taps of its first axis, each of which convolves slices as images."""
+    if edge:
+        x, around = padded(x, around, edge=True), ((0, 0),) * 3
     b, n, *image, c = x.shape
     taps, (step, *rest) = kernel.shape[0], stride
-    pad = (taps - 1) // 2
-    out = (n + 2 * pad - taps) // step + 1
-    x = jnp.pad(x, ((0, 0), (pad, pad), (0, 0), (0, 0), (0, 0)))
-    slices = [lax.slice_in_dim(x, i, i + step * (out - 1) + 1, step, 1).reshape(-1, *image, c) for i in range(taps)]
-    y = sum(_plain(part, tap, rest) for part, tap in zip(slices, kernel, strict=True))
+    out = (n + sum(around[0]) - taps) // step + 1
+    x = jnp.pad(x, ((0, 0), around[0], (0, 0), (0, 0), (0, 0)))
+    parts = [lax.slice_in_dim(x, i, i + step * (out - 1) + 1, step, 1).reshape(-1, *image, c) for i in range(taps)]
+    y = sum(_plain(part, tap, rest, around[1:]) for part, tap in zip(parts, kernel, strict=True))
     return jnp.asarray(y).reshape(b, out, *jnp.shape(y)[1:])
 
 
@@ -124,14 +166,3 @@ def _gradients_on_processors(x: Array, kernel: Array, dy: Array) -> tuple[Array,
     back = jnp.swapaxes(jnp.flip(kernel, range(kernel.ndim - 2)), -1, -2)
     of_kernel = winograd.kernel_gradient(x, dy) if _is_filtered(x, kernel) else kernel_gradient(x, dy, pad=1)
     return _three_taps(dy, back), of_kernel
-
-
-def kernel_gradient(x: Float[Array, "b h w c"], dy: Float[Array, "b h2 w2 d"], *, pad: int) -> Float[Array, "k k2 c d"]:
-    """Return the gradient of the kernel with which x, `pad` zeros around it, was convolved; for processors.
-
-    A convolution in which images and channels change places, and they do so outright: the layouts that would spare it
-    are a hundred times slower wherever XLA for processors does not change them itself, in `lax.cond` and in loops.
-    """
-    swapped = jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(dy, (1, 2, 0, 3))
-    y = lax.conv_general_dilated(*swapped, (1, 1), [(pad, pad)] * 2, dimension_numbers=_LAYOUT[2])
-    return jnp.transpose(y, (1, 2, 0, 3))

@@ -8,6 +8,7 @@ are contiguous, so combining them costs little, and XLA convolves along the axis
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -34,7 +35,7 @@ def convolve(x: Float[Array, "b n *rest c"], kernel: Float[Array, "*taps c d"]) 
     b, n, *rest, _ = x.shape
     kernels = jnp.einsum("ui,i...->u...", _G, kernel)
     if len(rest) == 1:
-        products = [_along(rows, kernels[u]) for u, rows in enumerate(_combined(x))]
+        products = [_along(rows, kernels[u], 1) for u, rows in enumerate(_combined(x))]
     else:
         products = lax.map(lambda pair: convolve(*pair), (jnp.stack(_combined(x)), kernels))
     products = [product.reshape(b, -(-n // ROWS), -1) for product in products]
@@ -52,8 +53,86 @@ def kernel_gradient(x: Float[Array, "b n *rest c"], dy: Float[Array, "b n *rest 
     return jnp.einsum("ui,u...->i...", _G, products)
 
 
-def _along(x: Array, kernel: Array) -> Array:
-    return lax.conv_general_dilated(x, kernel, (1,), [(1, 1)], dimension_numbers=("NHC", "HIO", "NHC"))
+@jax.custom_vjp
+def convolve_edge(x: Float[Array, "b n *rest c"], kernel: Float[Array, "*taps c d"]) -> Float[Array, "b n *rest d"]:
+    """Return x convolved with a kernel of three taps along each axis, with its border repeated around."""
+    return _inside(_widened(x), kernel)
+
+
+def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return convolve_edge(x, kernel), (x, kernel)
+
+
+def _backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    dx, of_kernel = _transposed(_widened(x), kernel, dy)
+    # What went to the border's copies belongs to the border.
+    line = dx[..., 1:2, :] + dx[..., :1, :], dx[..., 2:-2, :], dx[..., -2:-1, :] + dx[..., -1:, :]
+    return (jnp.concatenate(line, -2) if dx.shape[-2] > 3 else dx.sum(-2, keepdims=True)), of_kernel
+
+
+convolve_edge.defvjp(_forward, _backward)
+
+
+def _widened(x: Array) -> Array:
+    """Return x with its border repeated along its last axis only."""
+    return lax.optimization_barrier(jnp.pad(x, (*((0, 0),) * (x.ndim - 2), (1, 1), (0, 0)), mode="edge"))
+
+
+def _inside(x: Array, kernel: Array) -> Array:
+    """Return `convolve_edge` of what was widened to x."""
+    b, n, *rest, _ = x.shape
+    kernels = jnp.einsum("ui,i...->u...", _G, kernel)
+    if len(rest) == 1:
+        products = [_along(rows, kernels[u], 0) for u, rows in enumerate(_combined_edge(x))]
+    else:
+        products = lax.map(lambda pair: _inside(*pair), (jnp.stack(_combined_edge(x)), kernels))
+    products = [product.reshape(b, -(-n // ROWS), -1) for product in products]
+    y = jnp.stack([_sum(_AT[i], products) for i in range(ROWS)], 2)
+    return y.reshape(b, -1, *rest[:-1], rest[-1] - TAPS + 1, kernel.shape[-1])[:, :n]
+
+
+def _transposed(x: Array, kernel: Array, dy: Array) -> tuple[Array, Array]:
+    """Return the gradients in both arguments of `_inside`, given that of its result.
+
+    By the transposes of all three matrices, so that no row of the border is computed to be thrown away.
+    """
+    kernels = jnp.einsum("ui,i...->u...", _G, kernel)
+    parts = _combined_edge(x), kernels, _spread(dy)
+    if x.ndim == 4:
+        pairs = [(_back_along(rows, k), _line_kernel_inside(of_x, rows)) for of_x, k, rows in zip(*parts, strict=True)]
+        products, of_kernels = zip(*pairs, strict=True)
+    else:
+        products, of_kernels = lax.map(
+            lambda part: _transposed(*part), (jnp.stack(parts[0]), kernels, jnp.stack(parts[2]))
+        )
+    return _gathered(list(products), x.shape), jnp.einsum("ui,u...->i...", _G, jnp.stack(of_kernels))
+
+
+def _combined_edge(x: Array) -> list[Array]:
+    """Return what `_combined` does, but with the first and last row repeated where it has zeros."""
+    b, n = x.shape[:2]
+    groups = -(-n // ROWS)
+    rows = jnp.pad(x.reshape(b, n, -1), ((0, 0), (1, ROWS * groups + 1 - n), (0, 0)), mode="edge")
+    rows = lax.optimization_barrier(rows)
+    tile = [lax.slice_in_dim(rows, i, i + ROWS * (groups - 1) + 1, ROWS, 1) for i in range(_TILE)]
+    return [_sum(_BT[u], tile).reshape(-1, *x.shape[2:]) for u in range(_TILE)]
+
+
+def _gathered(products: list[Array], shape: tuple[int, ...]) -> Array:
+    """Return the transpose of `_combined_edge`: rows of `shape`, the border's with what went to its copies."""
+    b, n = shape[:2]
+    parts = [lax.optimization_barrier(product).reshape(b, -(-n // ROWS), -1) for product in products]
+    r = [_sum(_BT[:, i], parts) for i in range(_TILE)]
+    # A group's last two rows are the first two of the next one's, and what went beyond the border belongs to it.
+    first = r[1] + jnp.concatenate([r[0][:, :1], r[5][:, :-1]], 1)
+    last = r[4] + jnp.concatenate([r[0][:, 1:], r[5][:, -1:]], 1)
+    y = jnp.stack([first, r[2], r[3], last], 2).reshape(b, -1, *shape[2:])
+    return y if y.shape[1] == n else jnp.concatenate([y[:, : n - 1], y[:, n - 1 : n] + y[:, n : n + 1]], 1)
+
+
+def _along(x: Array, kernel: Array, pad: int) -> Array:
+    return lax.conv_general_dilated(x, kernel, (1,), [(pad, pad)], dimension_numbers=("NHC", "HIO", "NHC"))
 
 
 def _line_kernel(x: Array, dy: Array) -> Array:
@@ -67,6 +146,22 @@ def _line_kernel(x: Array, dy: Array) -> Array:
     padded = jnp.pad(lax.optimization_barrier(dy), ((0, 0), (1, 1), (0, 0)))
     shifted = jnp.concatenate([padded[:, 2 - tap : 2 - tap + n] for tap in range(TAPS)], -1)
     product = x.reshape(b * n, c).T @ shifted.reshape(b * n, TAPS * d)
+    return jnp.swapaxes(product.reshape(c, TAPS, d), 0, 1)
+
+
+def _back_along(dy: Array, kernel: Array) -> Array:
+    return _along(dy, jnp.swapaxes(jnp.flip(kernel, 0), 1, 2), TAPS - 1)
+
+
+def _line_kernel_inside(x: Array, dy: Array) -> Array:
+    """Return the gradient `[3, c, d]` of a kernel that lies inside x `[b, n + 2, c]`, given dy `[b, n, d]`."""
+    (b, n, d), c = dy.shape, x.shape[-1]
+    if c < d:
+        shifted = jnp.concatenate([x[:, tap : tap + n] for tap in range(TAPS)], -1)
+        return (shifted.reshape(b * n, TAPS * c).T @ dy.reshape(b * n, d)).reshape(TAPS, c, d)
+    padded = jnp.pad(lax.optimization_barrier(dy), ((0, 0), (TAPS - 1, TAPS - 1), (0, 0)))
+    shifted = jnp.concatenate([padded[:, 2 - tap : 4 - tap + n] for tap in range(TAPS)], -1)
+    product = x.reshape(-1, c).T @ shifted.reshape(-1, TAPS * d)
     return jnp.swapaxes(product.reshape(c, TAPS, d), 0, 1)
 
 
