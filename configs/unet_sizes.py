@@ -1,7 +1,8 @@
 """Sizes of U-Nets by name: a ladder from 1 to 250 million parameters, and those of the papers.
 
-Each entry is keyword arguments of `memjax.models.unet.UNet`; channels, classes, learned variance, kept axes, dropout
-and precision are for the config to add. Counts are for one channel, in two axes, of 64 x 64 or of the size in brackets.
+Each entry is keyword arguments of `memjax.models.unet.UNet`, or of the network that it names, see
+`memjax.models.denoiser.denoiser`; channels, classes, learned variance, axes, dropout and precision are for the config
+to add. Counts are for one channel, in two axes, of 64 x 64, unless something else is said.
 
 The ladder is for measuring memorization against model size, so it has one dial: each step doubles the width and changes
 nothing else but the groups of group norm, which have 4 channels or more.
@@ -22,6 +23,10 @@ def _ladder(width: int) -> dict[str, object]:
         "scale_shift": True,
         "resample": "conv",
     }
+
+
+def _khader(width: int) -> dict[str, object]:
+    return {"network": "slices", "width": width, "mults": (1, 2, 4, 8), "heads": 8, "head_channels": 32, "groups": 8}
 
 
 PRESETS: dict[str, dict[str, object]] = {
@@ -117,4 +122,9 @@ PRESETS: dict[str, dict[str, object]] = {
         "scale_shift": False,
         "resample": "conv",
     },
+    # Khader et al., 2023 (Sci Rep 13:7303), and after them Dar et al., 2023 (arXiv 2307.01148): latents of 8 channels,
+    # whose slices have as many rows as the first level has channels: 3.0 M, 10.0 M and 35.7 M.
+    "khader-16": _khader(16),
+    "khader-32": _khader(32),
+    "khader-64": _khader(64),
 }

@@ -1,17 +1,15 @@
 """Every named size builds, and has as many parameters as its papers' code, or as counted by hand."""
 
 import jax
-import jax.numpy as jnp
 
 from configs.unet_sizes import PRESETS
-from memjax.models.unet import UNet
+from memjax.models.denoiser import denoiser
 from memjax.trees import count
 
 
-def parameters_of(channels, space, **model):
-    net = UNet(channels=channels, **model)
-    x = jax.ShapeDtypeStruct((1, *space, channels), jnp.float32)
-    return count(jax.eval_shape(net.init, jax.random.key(0), x, jax.ShapeDtypeStruct((1,), jnp.int32)))
+def parameters_of(channels, space, loss="l2", **model):
+    made = denoiser((*space, channels), model=model, diffusion={"loss": loss})
+    return count(jax.eval_shape(made.init, jax.random.key(0)))
 
 
 # Of one channel.
@@ -28,6 +26,9 @@ COUNTS = {
     "lucidrains": ((64, 64), 43_859_201),
     "monai": ((16, 16), 44_404_609),  # counted in MONAI 1.6.1: DiffusionModelUNet of these sizes
     "monai-3d": ((32, 32, 24), 2_970_593),
+    "khader-16": ((16, 16, 16), 3_014_337),
+    "khader-32": ((4, 32, 32), 9_970_305),
+    "khader-64": ((8, 64, 64), 35_707_905),
 }
 
 
@@ -41,8 +42,10 @@ def test_sizes_that_others_count():
     # DDPM's network for CIFAR-10, and MONAI's DiffusionModelUNet of these sizes: both counted in MONAI 1.6.1.
     assert parameters_of(3, (32, 32), **PRESETS["ddpm"]) == 35_746_307
     assert parameters_of(3, (32, 32, 24), **PRESETS["monai-3d"]) == 2_974_051
+    # That of Khader et al. on eight channels, as tests/test_slice_unet.py counts it.
+    assert parameters_of(8, (4, 32, 32), **PRESETS["khader-32"]) == 9_981_512
     # By hand, for what MONAI has not: scale and shift, and resampling inside residual blocks.
-    assert parameters_of(3, (256, 256), learned_variance=True, **PRESETS["guided-256"]) == by_hand(
+    assert parameters_of(3, (256, 256), loss="hybrid", **PRESETS["guided-256"]) == by_hand(
         3, 6, 256, (1, 1, 2, 2, 4, 4), 2, attending=(3, 4, 5)
     )
 

@@ -9,11 +9,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from memjax.build import build
+from memjax.errors import UserError
 from memjax.keys import key_for, keys_of
+from memjax.models.slice_unet import SliceUNet, check_space
 from memjax.models.unet import UNet
 from memjax.objectives.diffusion import Diffusion
 from memjax.objectives.steppers import Sampler, sample
 from memjax.trees import Tree
+
+_NETWORKS = {"unet": UNet, "slices": SliceUNet}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Denoiser:
     """Images of `shape` [*space, channels] with `n_classes` labels, None: without. Make with `denoiser`."""
 
     shape: tuple[int, ...]
-    network: UNet
+    network: UNet | SliceUNet
     diffusion: Diffusion
     n_classes: int | None
 
@@ -59,7 +63,7 @@ class Denoiser:
     def draw(
         self, params: Tree, seed_ids: Int[Array, "b"], sampler: Sampler, label: Int[Array, "b"] | None = None
     ) -> Float[Array, "b *space c"]:
-        """Return the images of these seed ids, in [-1, 1].
+        """Return the images of these seed ids: in [-1, 1] where the sampler clips, else about there.
 
         An image is a function of parameters, sampler, label and its own seed id: not of the batch it is drawn in.
         With `sampler.guidance` both the labelled and the unlabelled prediction are asked for (Ho & Salimans 2022).
@@ -78,17 +82,33 @@ class Denoiser:
             guidance = jnp.where(jnp.arange(with_label.shape[-1]) < self.shape[-1], sampler.guidance, 0.0)
             return with_label + guidance * (with_label - without)
 
-        return jnp.clip(sample(denoise, noise, later, diffusion=self.diffusion, sampler=sampler), -1, 1)
+        x0 = sample(denoise, noise, later, diffusion=self.diffusion, sampler=sampler)
+        return jnp.clip(x0, -1, 1) if sampler.clip else x0
 
 
 def denoiser(
     shape: tuple[int, ...], *, model: Mapping[str, Any], diffusion: Mapping[str, Any], n_classes: int | None = None
 ) -> Denoiser:
-    """Return the diffusion model that a config's blocks `model` and `diffusion` describe, for images of this shape."""
+    """Return the diffusion model that a config's blocks describe, for images of this shape [*space, channels].
+
+    Args:
+      shape: of an image.
+      model: `network`, "unet" (`UNet`; also where there is no such key) or "slices" (`SliceUNet`), and its keywords.
+      diffusion: keywords of `Diffusion`.
+      n_classes: labels that the network tells apart; None: none.
+
+    Raises:
+      UserError: there is no such network, it is not for such images, or a block has keys that do not exist.
+    """
+    name = model.get("network", "unet")
+    if name not in _NETWORKS:
+        raise UserError(f"config.model.network={name!r} does not exist; choose from {', '.join(_NETWORKS)}.")
+    if name == "slices":
+        check_space(shape[:-1])  # before the keys that only networks for images have
     process = build(Diffusion, diffusion, "diffusion")
     network = build(
-        UNet,
-        model,
+        _NETWORKS[name],
+        {key: value for key, value in model.items() if key != "network"},
         "model",
         channels=shape[-1],
         learned_variance=process.learned_variance,
