@@ -78,8 +78,8 @@ def make_perceptual(kind: str, file: str | None = None, *, width: int = 16) -> P
     if not file:
         raise UserError(
             "config.perceptual.kind lpips needs trained weights, and memjax comes with none: name their .npz in "
-            "config.perceptual.file (the docstring of memjax/models/vgg.py says how to make it), or set kind to random, "
-            "or to none and config.loss.perceptual to 0."
+            "config.perceptual.file (the docstring of memjax/models/vgg.py says how to make it), or choose random, "
+            "or none with config.loss.perceptual=0."
         )
     return Perceptual(params=read_params(Path(file)), features=features, smallest=SMALLEST)
 

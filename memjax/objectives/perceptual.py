@@ -53,8 +53,8 @@ class Perceptual:
         if min(x.shape[1:3]) < self.smallest:
             raise UserError(
                 f"images of {x.shape[1]} x {x.shape[2]} are too small for the perceptual distance, which halves them "
-                f"four times: give {self.smallest} x {self.smallest} or more, or set config.perceptual.kind to none and "
-                "config.loss.perceptual to 0."
+                f"four times: give {self.smallest} x {self.smallest} or more, or set config.perceptual.kind to none "
+                "and config.loss.perceptual to 0."
             )
         of_x, of_y = (self.features(params["network"], (in_colour(image) - _SHIFT) / _SCALE) for image in (x, y))
         found = distance(of_x, of_y, params["weights"])
