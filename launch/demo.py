@@ -4,7 +4,8 @@
 
 A StyleGAN2 and a diffusion model are trained on the same few patients, for long enough to memorize what they memorize;
 the audit says which images are copies, and how sure that is, against patients whom no model saw. One page shows both
-(Akbar et al., figure 3); the runs' metrics show when copying began. Volumes are drawn by the diffusion model alone.
+(Akbar et al., figure 3); the runs' metrics show when copying began. Volumes go the way of Dar et al.: an autoencoder is
+trained on them, a diffusion model on its latents, and what that draws is decoded.
 """
 
 import json
@@ -16,6 +17,7 @@ from absl import flags
 
 from configs import demo as demo_config
 from launch import boot, sampling, training
+from launch.latents import encode_store
 from memjax.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,42 +29,50 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the phantoms and of the training.", 
 _SMOKE = flags.DEFINE_bool("smoke", False, "A few steps only: shows that everything runs, not what it finds.")
 
 _MARK = "demo.json"  # only a folder with this mark is replaced
-_NAMES = {"stylegan2": "StyleGAN2", "ddpm": "Diffusion model"}
+_NAMES = {"stylegan2": "StyleGAN2", "ddpm": "Diffusion model", "autoencoder": "Autoencoder"}
 
 
 def main() -> None:
     """Draw, train, sample, audit."""
     kind = "volumes" if _VOLUMES.value else "pictures"
     words = [kind, *(["smoke"] if _SMOKE.value else [])]
-    configs = {}
-    for model in ("ddpm",) if _VOLUMES.value else ("stylegan2", "ddpm"):
-        config = demo_config.get_config(",".join([model, *words]))
+    models = ("autoencoder", "ddpm") if _VOLUMES.value else ("stylegan2", "ddpm")
+    configs = {model: demo_config.get_config(",".join([model, *words])) for model in models}
+    for config in configs.values():
         config.seed = config.phantoms.seed = _SEED.value
-        configs[model] = config.to_dict()
+    configs = {model: config.to_dict() for model, config in configs.items()}
     out = _folder(boot.place(_OUT), {"models": list(configs), "words": words, "seed": _SEED.value})
     boot.keep_freed_memory()
     boot.use_compilation_cache(out / "cache" / "compiled")
     training.draw_phantoms(configs["ddpm"]["phantoms"], out / "data")
 
-    audited = {}
+    trained_on, audited = out / "data", {}
     for model, config in configs.items():
         boot.say(f"{_NAMES[model]}:")
-        with boot.StopRequests() as stop:
-            outcome = training.train(
-                config,
-                out / model / "run",
-                data=out / "data/train",
-                heldout=out / "data/heldout",
-                is_asked_to_stop=stop,
-            )
-        if outcome.was_asked:
-            raise KeyboardInterrupt
+        _train(config, out / model / "run", trained_on)
+        if model == "autoencoder":
+            trained_on = out / "latents"
+            _encode(out / model / "run", out / "data", trained_on)
+            continue
         sampling.sample(out / model / "run", range(config["samples"]), out / model / "synthetic")
         audited[model] = _audited(out, model, images_seen=config["steps"] * config["batch_size"])
     from memjax.audit.comparison import write
 
     page = write(out, {_NAMES[model]: one for model, one in audited.items()}, command=boot.command())
     boot.say(f"the report: {page}; metrics and pictures of the training: {out}/{{{','.join(configs)}}}/run")
+
+
+def _train(config: dict, run: Path, data: Path) -> None:
+    with boot.StopRequests() as stop:
+        outcome = training.train(config, run, data=data / "train", heldout=data / "heldout", is_asked_to_stop=stop)
+    if outcome.was_asked:
+        raise KeyboardInterrupt
+
+
+def _encode(run: Path, images: Path, latents: Path) -> None:
+    for part in ("train", "heldout"):
+        if not (latents / part).exists():  # a demo that was interrupted goes on
+            encode_store(images / part, run, latents / part)
 
 
 def _folder(out: Path, asked: dict) -> Path:

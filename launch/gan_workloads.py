@@ -61,32 +61,12 @@ WORKLOADS = (
 
 def ours(work: GanWorkload) -> tuple[Callable[[], float], int]:
     """Return one round of the steps that training runs, already compiled, and the parameters of both networks."""
-    import jax
+    from launch.task_step import task_step
 
-    from memjax.keys import key_for
-    from memjax.mesh import replicated, state_shardings, train_mesh
-    from memjax.nn.once import compiler_options
-    from memjax.train.tasks import make_task
-    from memjax.trees import count
-
-    mesh = train_mesh(n_devices=1)
-    task = make_task(work.config, shape=(work.side, work.side, 1), mesh=mesh)
-    shardings = state_shardings(mesh, jax.eval_shape(task.init, key_for(0, "init")))
-    batch = {"image": jax.random.normal(jax.random.key(0), (work.batch, work.side, work.side, 1))}
-    states = [jax.jit(task.init, out_shardings=shardings)(key_for(0, "init"))]
-    parameters = count(states[0].params)
-    step = jax.jit(
-        task.step,
-        donate_argnums=0,
-        out_shardings=(shardings, replicated(mesh)),
-        compiler_options=compiler_options(jax.default_backend()),
-    )
-    compiled = step.lower(states[0], batch).compile()
+    advance, parameters = task_step(work.config, (work.side, work.side, 1))
 
     def run() -> float:
-        for _ in range(work.steps):
-            state, told = compiled(states.pop(), batch)
-            states.append(state)
+        told = [advance() for _ in range(work.steps)][-1]
         return float(told["loss_generator"] + told["loss_discriminator"])
 
     return run, parameters

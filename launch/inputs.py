@@ -119,6 +119,11 @@ def preparation() -> Preparation:
     )
 
 
+def axes(flag: flags.FlagHolder[list[str]]) -> tuple[int, ...]:
+    """Return the spatial axes that a flag names, none if it is not given."""
+    return _numbers(flag, int, least=0) or ()
+
+
 def _numbers(flag: flags.FlagHolder, kind: type, *, least: float) -> tuple | None:
     try:
         values = tuple(kind(text) for text in flag.value)

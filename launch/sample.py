@@ -28,6 +28,9 @@ _PSI = flags.DEFINE_float("psi", None, "StyleGAN: truncation, 0 the mean image t
 _LAYERS = flags.DEFINE_integer(
     "truncated_layers", None, "StyleGAN: how many styles, from the coarsest; default: the run's."
 )
+_AUTOENCODER = flags.DEFINE_string(
+    "autoencoder", None, "Models of latents: the autoencoder's run; default: where it was when the latents were made."
+)
 _BATCH = flags.DEFINE_integer("batch_size", 64, "Images at a time, over all devices.", lower_bound=1)
 _DEVICES = flags.DEFINE_integer("devices", None, "How many devices to use; default: all.", lower_bound=1)
 _CACHE = flags.DEFINE_string("cache", None, "Where compiled programs are kept; default: RUN/compiled.")
@@ -61,6 +64,7 @@ def main() -> None:
         out,
         step=_STEP.value,
         changes=changes,
+        autoencoder=boot.place_if_given(_AUTOENCODER),
         batch_size=_BATCH.value,
         n_devices=_DEVICES.value,
     )

@@ -9,7 +9,10 @@ from launch import boot
 from memjax.errors import UserError
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
     from memjax.data.store import Store
+    from memjax.sample.draw import Draw
 
 _FILM_SIDE = 256  # pixels
 
@@ -21,10 +24,13 @@ def sample(
     *,
     step: int | None = None,
     changes: Mapping[str, Any] | None = None,
+    autoencoder: Path | None = None,
     batch_size: int = 64,
     n_devices: int | None = None,
 ) -> "Store":
     """Draw the images of seed ids from a run's averaged weights.
+
+    A model that was trained on latents draws latents, which its autoencoder then decodes.
 
     Args:
       run: the folder that `launch.train` wrote.
@@ -32,6 +38,7 @@ def sample(
       out: the store to write.
       step: of the weights; None: the newest.
       changes: settings of the sampler that differ from the run's.
+      autoencoder: the run of the latents' autoencoder; None: where it was when they were made.
       batch_size: images at a time over all devices; rounded up to a multiple of their number.
       n_devices: None: all of this process.
 
@@ -53,6 +60,14 @@ def sample(
     draw, sampler = make_draw(
         config, leaves, shape=shape, n_classes=len(classes) or None, changes=changes or {}, mesh=mesh
     )
+    settings = {"weights": digest, "sampler": sampler, "trained_on": data["digest"]}
+    latent = data.get("latent")  # runs of older versions have none
+    if latent:
+        draw = _decoded(draw, latent, autoencoder, mesh)
+        settings["autoencoder"] = latent["autoencoder"]
+    elif autoencoder:
+        raise UserError(f"--autoencoder={autoencoder}: {run} was trained on images, not on latents; leave it away.")
+    images = latent["image"] if latent else data
     boot.say(f"drawing {len(seed_ids)} images with {json.dumps(sampler)} …")
     with boot.steps_bar("sampling", "images")(0, len(seed_ids)) as bar:
         return draw_store(
@@ -60,19 +75,27 @@ def sample(
             seed_ids,
             out,
             like=Manifest(
-                axes=tuple(data["axes"]),
-                channels=tuple(data["channels"]),
-                label_channels=tuple(data["label_channels"]),
-                spacing_mm=tuple(data["spacing_mm"]) if data["spacing_mm"] else None,
-                shape=shape,
-                dtype=data["dtype"],
+                axes=tuple(images["axes"]),
+                channels=tuple(images["channels"]),
+                label_channels=tuple(images["label_channels"]),
+                spacing_mm=tuple(images["spacing_mm"]) if images["spacing_mm"] else None,
+                shape=tuple(images["shape"]),
+                dtype=images["dtype"],
             ),
             labels=classes,
             label_share=data["class_share"],
-            settings={"weights": digest, "sampler": sampler, "trained_on": data["digest"]},
+            settings=settings,
             batch_size=-(-batch_size // mesh.size) * mesh.size,
             progress=bar.update,
         )
+
+
+def _decoded(draw: "Draw", latent: Mapping[str, Any], autoencoder: Path | None, mesh: "Mesh") -> "Draw":
+    """Return what draws images, given what draws their latents."""
+    from memjax.sample.latent import open_coder, raw
+
+    coder = open_coder(autoencoder or Path(latent["run"]), mesh=mesh, step=latent["step"], digest=latent["autoencoder"])
+    return lambda ids, label: coder.decode(raw(draw(ids, label), latent["low"], latent["high"]))
 
 
 def film(

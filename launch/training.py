@@ -144,6 +144,11 @@ def _check(config: Mapping[str, Any], stop_on_memorization: bool) -> None:
             raise UserError(f"config.{name}={config[name]} is too small; give {least} or more.")
     if stop_on_memorization and not config["every"]["monitor"]:
         raise UserError("--stop_on_memorization needs a monitor; give --config.every.monitor=STEPS, for example 1000.")
+    if config["task"] == "autoencoder" and config["every"]["monitor"]:
+        raise UserError(
+            "config.every.monitor looks for copies among drawn images, and an autoencoder draws none; set it to 0, and "
+            "watch the diffusion model on its latents."
+        )
 
 
 def _sets(config: Mapping[str, Any], workdir: Path, data: Path | None, heldout: Path | None) -> Sets:
@@ -263,6 +268,7 @@ def _facts(sets: Sets, classes: Sequence[str]) -> dict[str, Any]:
         "channels": manifest.channels,
         "label_channels": manifest.label_channels,
         "spacing_mm": manifest.spacing_mm,
+        "latent": manifest.latent,
         "classes": list(classes),
         "class_share": [labels.count(name) / len(labels) for name in classes],
     }

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
 # The order is part of every run's randomness: new purposes go to the end.
-_PURPOSES = ("init", "time", "noise", "dropout", "label", "sample", "held_out", "phase")
+_PURPOSES = ("init", "time", "noise", "dropout", "label", "sample", "held_out", "phase", "slice", "codes", "posterior")
 
 
 def key_for(seed: int, purpose: str) -> Key[Array, ""]:

@@ -94,7 +94,7 @@ def test_samples_are_of_their_seed_alone(one, trained):
     whole = one.draw(trained[1], np.arange(20))
     assert whole.shape == (20, *SHAPE) and np.abs(whole).max() <= 1
     np.testing.assert_allclose(one.draw(trained[1], np.array([17, 3])), whole[[17, 3]], atol=1e-5)
-    np.testing.assert_allclose(one.preview(trained[1])["samples"], whole[:16], atol=1e-5)
+    np.testing.assert_allclose(one.preview(trained[1], {})["samples"], whole[:16], atol=1e-5)
 
 
 def test_samples_are_nearer_to_what_was_trained_on_than_to_other_people(one, trained):

@@ -101,7 +101,11 @@ def _write_store(out: Path, store: Store, kept: list[int]) -> None:
                 value_range=(item.low, item.high),
             )
             writer.add(str(i), [new])
-        told = {name: value for name, value in manifest.preparation.items() if "patient" not in name}
+        told = {
+            name: value
+            for name, value in manifest.preparation.items()
+            if "patient" not in name and not name.startswith("centres")  # paths and tables of the hospital
+        }
         writer.finish(dataclasses.replace(manifest, patient_ids="none", preparation=told, left_out=(), notes=()))
 
 

@@ -48,6 +48,10 @@ class Manifest:
 
     Axes are `("row", "column")` for pictures and letters of `("R", "A", "S")` for volumes and their slices: the letter
     says towards which side of the patient the index grows.
+
+    Latents are images, too: each number of a latent is a channel. `latent` then holds `autoencoder` (the digest of its
+    weights), `run` and `step` (where they were), `scale` (`codebook` or `std`), `views` (how often each image is
+    encoded, differently augmented) and `image` (the manifest's words for the images: axes, shape, dtype, and so on).
     """
 
     axes: tuple[str, ...]
@@ -62,6 +66,7 @@ class Manifest:
     preparation: dict[str, Any] = dataclasses.field(default_factory=dict)
     left_out: tuple[dict[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    latent: dict[str, Any] | None = None  # of latents: which autoencoder's, their scale, and what images they are of
     digest: str = ""
     made_by: str = ""
 

@@ -122,11 +122,15 @@ class Store:
         return found
 
     def unit_range(self, ids: np.ndarray) -> np.ndarray:
-        """Return the images of these ids as float32 in [-1, 1], by each item's own intensity map."""
+        """Return the images of these ids as float32 in [-1, 1], by each item's own intensity map.
+
+        Latents may lie beyond: what their scale maps to [-1, 1] is the codebook, or a standard deviation.
+        """
         raw = self.gather(ids).astype(np.float32)
         low, high = self.ranges[ids].T.reshape(2, len(ids), *(1,) * (raw.ndim - 1))
         span = np.where(high > low, high - low, 1)
-        return np.clip((raw - low) / span * 2 - 1, -1, 1)
+        scaled = (raw - low) / span * 2 - 1
+        return scaled if self.manifest.latent else np.clip(scaled, -1, 1)
 
     def name(self, id_: int) -> str:
         """Say which image this is, for messages."""

@@ -62,7 +62,8 @@ def draw_store(
             label = labels_of(ids, label_share)
             images = draw(ids, label)
             for i, id_ in enumerate(part):
-                image = np.rint((images[i] + 1) * 127.5).astype(np.uint8) if as_bytes else images[i]
+                image = np.clip(images[i], -1, 1)  # samplers that do not clip leave them
+                image = np.rint((image + 1) * 127.5).astype(np.uint8) if as_bytes else image
                 item = NewItem(
                     image=image,
                     source=_source(id_),

@@ -81,6 +81,11 @@ def make_sampler(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
     Raises:
       UserError: the sampler of such a model has no such setting.
     """
+    if config["task"] not in _KINDS:
+        raise UserError(
+            f"the run trained a model of task {config['task']}, which draws no images; give a run of "
+            f"{' or '.join(_KINDS)}: for latents, that of the diffusion model on them."
+        )
     kind = _KINDS[config["task"]]
     known = [field.name for field in dataclasses.fields(kind.sampler)]
     if strange := [name for name in changes if name not in known]:

@@ -152,10 +152,9 @@ def fit(
                 record.log(step)
             with record.clock.paused():
                 if due(every.evaluate) and not was_asked:
-                    sets = {name: (put(mesh, one) for one in batches_) for name, batches_ in data.sets().items()}
-                    record.tell(step, task.evaluate(state, sets))
+                    record.tell(step, task.evaluate(state, _placed(mesh, data)))
                 if due(every.preview) and not was_asked:
-                    _preview(task.preview(state), step, run.previews_dir if writes else None)
+                    _preview(task.preview(state, _placed(mesh, data)), step, run.previews_dir if writes else None)
                 if is_look and monitor:
                     found, is_copying = monitor(step, state)
                     record.tell(step, found)
@@ -211,6 +210,11 @@ def _compiled(
     held = f", {memory.temp_size_in_bytes / 2**20:,.0f} MiB of temporaries a device" if memory else ""
     tell(f"{count(state.params):,} parameters, {mesh.size} device(s); the step compiled in {took_s:.1f} s{held}")
     return compiled
+
+
+def _placed(mesh: Mesh, data: Data) -> dict[str, Iterable[dict[str, jax.Array]]]:
+    """Return the sets to evaluate on, each batch placed when it is asked for."""
+    return {name: (put(mesh, one) for one in batches) for name, batches in data.sets().items()}
 
 
 def _preview(images: Mapping[str, np.ndarray], step: int, folder: Path | None) -> None:

@@ -291,7 +291,7 @@ class StyleGan2:
 
         return jax.jit(summed, out_shardings=replicated(self._mesh), compiler_options=self._options)
 
-    def preview(self, state: GanState) -> dict[str, np.ndarray]:
+    def preview(self, state: GanState, batches: Mapping[str, Iterable[Batch]]) -> dict[str, np.ndarray]:
         """Return the images of the first seed ids."""
         return {"samples": self.draw(state, np.arange(PREVIEWED))}
 

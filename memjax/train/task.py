@@ -31,8 +31,8 @@ class Task(Protocol):
         """Return scalars over whole sets of images, by the name of the set; batches may be padded and masked."""
         ...
 
-    def preview(self, state: State) -> dict[str, np.ndarray]:
-        """Return images to look at, by name: [n, *space, channels] in [-1, 1]."""
+    def preview(self, state: State, batches: Mapping[str, Iterable[Batch]]) -> dict[str, np.ndarray]:
+        """Return images to look at, by name: [n, *space, channels] in [-1, 1]; the batches are those of `evaluate`."""
         ...
 
     def draw(self, state: State, seed_ids: np.ndarray) -> np.ndarray:

@@ -7,10 +7,14 @@ from jax.sharding import Mesh
 
 from memjax.build import build
 from memjax.errors import UserError
+from memjax.models.autoencoder import autoencoder
 from memjax.models.denoiser import denoiser
 from memjax.models.gan import Truncation, gan
+from memjax.models.vgg import make_perceptual
 from memjax.objectives.ada import Ada
 from memjax.objectives.steppers import Sampler
+from memjax.train.autoencoder import AutoencoderTask, Coding, Weights
+from memjax.train.critics import Adversary, Critics
 from memjax.train.ddpm import Ddpm
 from memjax.train.ema import Ema
 from memjax.train.optim import make_optimizer
@@ -69,4 +73,24 @@ def _stylegan2(config: Mapping[str, Any], shape: tuple[int, ...], mesh: Mesh, la
     )
 
 
-_TASKS = {"ddpm": _ddpm, "stylegan2": _stylegan2}
+def _autoencoder(config: Mapping[str, Any], shape: tuple[int, ...], mesh: Mesh, label_share: Sequence[float]) -> Task:
+    weights = build(Weights, config["loss"], "loss")
+    adversary = build(Adversary, config["adversary"], "adversary")
+    critics = None
+    if adversary.slices or adversary.volume:
+        optimizer = build(make_optimizer, config["critics_optim"], "critics_optim")
+        critics = Critics(adversary, optimizer=optimizer, slice_axis=weights.slice_axis)
+    return AutoencoderTask(
+        autoencoder(shape, config["autoencoder"]),
+        weights=weights,
+        coding=build(Coding, config["codebook"], "codebook"),
+        critics=critics,
+        perceptual=build(make_perceptual, config["perceptual"], "perceptual"),
+        optimizer=build(make_optimizer, config["optim"], "optim"),
+        batch_size=config["batch_size"],
+        seed=config["seed"],
+        mesh=mesh,
+    )
+
+
+_TASKS = {"ddpm": _ddpm, "stylegan2": _stylegan2, "autoencoder": _autoencoder}
