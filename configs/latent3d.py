@@ -17,6 +17,8 @@ last), `brats64`, `brats128`; a stage, `autoencoder` or `ddpm`; if wished
     low      less compression: 4 instead of 8 along each axis (mrnet)
     a size   of the U-Net (`unet_sizes.py`): khader-16, khader-32, khader-64, monai-3d, 1m, 4m, 16m, 64m, 250m
     f8, f32  features of the autoencoder at full resolution, instead of 16
+    flips, rotations   vary the autoencoder's images: mirrored, and turned by up to 5 degrees within slices, each with
+             probability 0.5. Latents are varied when they are encoded: launch.prepare --views
     smoke    four steps of a toy on phantoms, which needs no --data
 """
 
@@ -35,6 +37,7 @@ _DATASETS = {
 }
 _FEATURES = {"f8": 8, "f16": 16, "f32": 32}
 _STAGES = ("autoencoder", "ddpm")
+_SWITCHES = ("kl", "low", "flips", "rotations", "smoke")
 _SLICES = 2  # the axis that counts slices: axial ones of volumes in R, A, S; in the store of MRNet the last, too
 
 
@@ -50,18 +53,25 @@ def get_config(words: str = "pccta,autoencoder") -> config_dict.ConfigDict:
             size = word
         elif word in _FEATURES:
             features = _FEATURES[word]
-        elif word in ("kl", "low", "smoke"):
+        elif word in _SWITCHES:
             found.add(word)
         else:
-            known = [*_DATASETS, *_STAGES, *_FEATURES, "kl", "low", "smoke", *PRESETS]
+            known = [*_DATASETS, *_STAGES, *_FEATURES, *_SWITCHES, *PRESETS]
             raise ValueError(f"{word!r} is none of {', '.join(known)}")
     downsample, steps, ddpm_steps, default = _DATASETS[dataset]
     if "low" in found:
         downsample, default = tuple(min(factor, 4) for factor in downsample), "khader-64"
+    if stage == "ddpm" and found & {"flips", "rotations"}:
+        raise ValueError(
+            "latents are varied when they are encoded: launch.prepare --latents=RUN --views=N --flip_axes=…"
+        )
     if stage == "ddpm":
         c = _ddpm(size or ("monai-3d" if "kl" in found else default), ddpm_steps, is_kl="kl" in found)
     else:
         c = _autoencoder(downsample, features, steps, is_kl="kl" in found)
+        sideways = 1 if dataset == "mrnet" else 0  # rows and columns there, R, A and S elsewhere
+        c.augment.update(enabled=bool(found & {"flips", "rotations"}), flip_axes=(sideways,), rotate_plane=(0, 1))
+        c.augment.rotate_degrees = 5.0 if "rotations" in found else 0.0
     if "smoke" in found:
         shrink(c, "vessel")
     return c

@@ -32,6 +32,7 @@ from memjax.train.optim import Optimizer
 from memjax.train.task import Batch
 from memjax.trees import Tree, norm
 
+_BEST_PSNR = 100.0  # dB: of an image that is its reconstruction it is infinite, and so would be the mean
 _PREVIEWED = 8  # images of each set, each beside its reconstruction
 
 
@@ -273,13 +274,13 @@ class AutoencoderTask:
             of_image = tuple(range(1, x.ndim))
             rows = [
                 jnp.ones(len(x)),
-                psnr(x, y),
+                jnp.minimum(psnr(x, y), _BEST_PSNR),
                 ssim(x, y),
                 jnp.abs(x - y).mean(of_image),
                 h.mean(of_image),
                 jnp.square(h).mean(of_image),
             ]
-            sums = jnp.stack([jnp.sum(row * mask) for row in rows])
+            sums = jnp.stack([jnp.sum(row, where=mask > 0) for row in rows])
             if not self._has_codes:
                 return sums, jnp.zeros(0)
             ids = quantize.nearest(h, weights["codes"]).reshape(len(x), -1)
