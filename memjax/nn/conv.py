@@ -115,8 +115,10 @@ def _pointwise(x: Array, kernel: Array) -> Array:
 
 def _by_blocks(x: Array, kernel: Array, stride: Sequence[int], around: _Around, edge: bool) -> Array:
     """Convolve without strides, on blocks of positions."""
-    x = phases.blocks(padded(x, around, edge=edge), stride)
-    return slices.convolve(x, phases.down(kernel, stride))
+    if edge or any(max(pair) >= k for pair, k in zip(around, kernel.shape, strict=False)):
+        x, around = padded(x, around, edge=edge), ((0, 0),) * len(stride)
+    x, around = phases.blocks(x, stride, around)
+    return slices.convolve(x, phases.down(kernel, stride), around)
 
 
 def _by_slices(x: Array, kernel: Array, stride: Sequence[int], around: _Around, edge: bool) -> Array:

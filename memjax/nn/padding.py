@@ -1,9 +1,12 @@
 """What goes around an image before it is convolved: zeros, or its border once more."""
 
+import functools
 from collections.abc import Sequence
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 Padding = Literal["same"] | Sequence[tuple[int, int]] | None
@@ -33,4 +36,28 @@ def padded(
     """Return x with zeros around it, or with its border repeated."""
     if not any(map(any, around)):
         return x
-    return jnp.pad(x, ((0, 0), *around, (0, 0)), mode="edge" if edge else "constant")
+    return _repeated(x, tuple(around)) if edge else jnp.pad(x, ((0, 0), *around, (0, 0)))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _repeated(x: Array, around: tuple[tuple[int, int], ...]) -> Array:
+    return jnp.pad(x, ((0, 0), *around, (0, 0)), mode="edge")
+
+
+def _forward(x: Array, around: tuple[tuple[int, int], ...]) -> tuple[Array, None]:
+    return _repeated(x, around), None
+
+
+def _backward(around: tuple[tuple[int, int], ...], _: None, dy: Array) -> tuple[Array]:
+    # The copies are added to the border in place, then all are cropped at once: several times faster on processors.
+    for axis, (before, after) in enumerate(around, 1):
+        n = dy.shape[axis]
+        for first, last, to in ((0, before + 1, before), (n - after - 1, n, n - after - 1)):
+            if last - first > 1:
+                border = lax.slice_in_dim(dy, first, last, axis=axis).sum(axis, keepdims=True)
+                dy = lax.dynamic_update_slice_in_dim(dy, border, to, axis)
+    inside = (slice(a, n - b) for n, (a, b) in zip(dy.shape[1:], around, strict=False))
+    return (dy[(slice(None), *inside)],)
+
+
+_repeated.defvjp(_forward, _backward)

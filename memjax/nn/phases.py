@@ -8,17 +8,30 @@ import math
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 
-def blocks(x: Float[Array, "b *space c"], strides: Sequence[int]) -> Float[Array, "b *fewer c2"]:
-    """Return whole blocks of positions as one position each; what is left over at the end is dropped."""
+def blocks(
+    x: Float[Array, "b *space c"], strides: Sequence[int], around: Sequence[tuple[int, int]]
+) -> tuple[Float[Array, "b *fewer c2"], tuple[tuple[int, int], ...]]:
+    """Return blocks of positions as one position each, and how many blocks of zeros go around them.
+
+    Zeros around x that do not fill a block are in the first and last one; at the end only whole blocks count.
+    """
     if math.prod(strides) == 1:
-        return x
+        return x, tuple(around)
+    ends, left = [], []
+    for n, s, (before, after) in zip(x.shape[1:-1], strides, around, strict=True):
+        first, rest = divmod(before, s)
+        last = (before + n + after) // s
+        here = min(-(-(rest + n) // s), last - first)
+        ends.append((rest, here * s - rest - n, 0))
+        left.append((first, last - first - here))
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *ends, (0, 0, 0)])
     counts = [n // s for n, s in zip(x.shape[1:-1], strides, strict=True)]
-    x = x[(slice(None), *(slice(n * s) for n, s in zip(counts, strides, strict=True)))]
     x = _apart(x, 1, strides)
-    return x.reshape(len(x), *counts, -1)
+    return x.reshape(len(x), *counts, -1), tuple(left)
 
 
 def positions(x: Float[Array, "b *space c2"], strides: Sequence[int]) -> Float[Array, "b *more c"]:

@@ -71,6 +71,6 @@ def _plain(x: Array, kernel: Array, strides: Sequence[int]) -> Array:
 
 
 def _by_phases(x: Array, kernel: Array, strides: Sequence[int]) -> Array:
-    y = phases.positions(slices.convolve(x, phases.up(kernel, strides)), strides)
+    y = phases.positions(slices.convolve(x, phases.up(kernel, strides), ((0, 0),) * len(strides)), strides)
     inside = (slice(s - 1, n - s + 1) for n, s in zip(y.shape[1:-1], strides, strict=True))
     return y[(slice(None), *inside)]
