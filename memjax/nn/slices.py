@@ -33,8 +33,7 @@ def convolve(
     if x.ndim == 4:
         return lax.conv_general_dilated(x, kernel, (1, 1), around, dimension_numbers=_LAYOUT)
     parts = zip(_slices(padded(x, (around[0], (0, 0), (0, 0))), len(kernel)), kernel, strict=True)
-    first, *others = (convolve(part, tap, around[1:]) for part, tap in parts)
-    y = sum(others, start=first)
+    y: Array = functools.reduce(jnp.add, (convolve(part, tap, around[1:]) for part, tap in parts))
     return y.reshape(len(x), -1, *y.shape[1:])
 
 
