@@ -1,8 +1,8 @@
 """What people would train a diffusion model with otherwise, and draw from: PyTorch networks.
 
-MONAI's network has the same layers as ours, to the parameter. That of denoising-diffusion-pytorch is another one (see
-configs/unet_sizes.py), at the width that comes nearest in parameters. Each is tried in PyTorch's own layout too, and
-with channels last.
+MONAI's network has the same layers as ours, to the parameter, for images and for volumes. That of
+denoising-diffusion-pytorch is another one (see configs/unet_sizes.py), for images, at the width that comes nearest in
+parameters. Each is tried in PyTorch's own layout too, and with channels last.
 """
 
 import importlib
@@ -63,9 +63,10 @@ def _made(name: str, work: "Workload", images: int, threads: int) -> Any:
     torch.manual_seed(0)
     network, _, layout = name.partition(" ")
     net = {"monai": _monai, "lucidrains": _lucidrains}[network](work)
-    xt = torch.randn(images, 1, work.side, work.side)
+    xt = torch.randn(images, work.channels, *work.space)
     if layout:
-        net, xt = (thing.to(memory_format=torch.channels_last) for thing in (net, xt))
+        last = torch.channels_last if len(work.space) == 2 else torch.channels_last_3d
+        net, xt = (thing.to(memory_format=last) for thing in (net, xt))
     return net, xt, torch.randint(0, 1000, (images,))
 
 
@@ -73,9 +74,9 @@ def _monai(work: "Workload") -> Any:
     from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
 
     return DiffusionModelUNet(
-        spatial_dims=2,
-        in_channels=1,
-        out_channels=1,
+        spatial_dims=len(work.space),
+        in_channels=work.channels,
+        out_channels=work.channels,
         num_res_blocks=work.blocks,
         channels=[mult * work.width for mult in work.mults],
         attention_levels=work.attention,
@@ -93,4 +94,4 @@ def _lucidrains(work: "Workload") -> Any:
             setattr(standing_in, part, types.ModuleType(f"torchvision.{part}"))
         sys.modules["torchvision"] = standing_in
     unet = importlib.import_module("denoising_diffusion_pytorch").Unet
-    return unet(dim=work.lucidrains, dim_mults=work.mults, channels=1)
+    return unet(dim=work.lucidrains, dim_mults=work.mults, channels=work.channels)

@@ -8,7 +8,11 @@ from launch import gan_workloads, training_peers, training_workloads
 from launch.gan_workloads import GanWorkload
 from launch.training_workloads import Workload
 
-WORKLOADS = {"ddpm": training_workloads.WORKLOADS, "stylegan2": gan_workloads.WORKLOADS}  # by task
+Work = Workload | GanWorkload
+WORKLOADS: dict[str, tuple[Work, ...]] = {
+    "ddpm": training_workloads.WORKLOADS,
+    "stylegan2": gan_workloads.WORKLOADS,
+}  # by task
 
 SAMPLED = 64  # images drawn at once
 SAMPLING_STEPS = 50  # of DDIM
@@ -16,9 +20,7 @@ SAMPLING_STEPS = 50  # of DDIM
 _WARM_UP = 4  # steps
 
 
-def candidate(
-    work: Workload | GanWorkload, name: str, *, threads: int, sampling: bool
-) -> tuple[Callable[[], float], int]:
+def candidate(work: Work, name: str, *, threads: int, sampling: bool) -> tuple[Callable[[], float], int]:
     """Return what one candidate does once, and its number of parameters.
 
     That is a step of a diffusion model, a round of steps of a StyleGAN2, or drawing `SAMPLED` images.
@@ -36,7 +38,7 @@ def candidate(
     return make(name, work, threads=threads, **({"images": SAMPLED, "steps": SAMPLING_STEPS} if sampling else {}))
 
 
-def compare(work: Workload | GanWorkload, *, rounds: int, threads: int, sampling: bool) -> list[dict[str, Any]]:
+def compare(work: Work, *, rounds: int, threads: int, sampling: bool) -> list[dict[str, Any]]:
     """Return a row for each peer: medians over the rounds, after some that do not count.
 
     Those are four steps, or one round of a StyleGAN2: while XLA's heap grows, a step takes up to twice as long.

@@ -7,32 +7,44 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """A U-Net of MONAI's DiffusionModelUNet family, one channel, float32; `peers` are names of `training_peers`."""
+    """A U-Net of MONAI's DiffusionModelUNet family, float32; `peers` are names of `training_peers`."""
 
     name: str
-    side: int
+    space: tuple[int, ...]  # lengths of the images' axes, all the same
     batch: int
     width: int  # channels of the first level
     mults: tuple[int, ...]  # channels of each level, in widths
     attention: tuple[bool, ...]  # by level
     head_channels: int
     parameters: int  # ours and MONAI's
-    lucidrains: int  # width at which denoising-diffusion-pytorch's network has about as many parameters
+    channels: int = 1  # of the images
+    lucidrains: int | None = None  # width at which denoising-diffusion-pytorch's network has about as many parameters
     blocks: int = 2  # at each level
     steps: int = 1  # of training, timed at once
-    peers: tuple[str, ...] = ("monai", "monai channels last", "lucidrains", "lucidrains channels last")
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """Who does the same."""
+        networks = ("monai",) if self.lucidrains is None else ("monai", "lucidrains")
+        return tuple(f"{network}{layout}" for network in networks for layout in ("", " channels last"))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an image, channels last."""
+        return (*self.space, self.channels)
 
     @property
     def title(self) -> str:
         """What the table says."""
-        return f"{self.side}x{self.side}, batch {self.batch}, {self.parameters / 1e6:.2f} M parameters"
+        size = "x".join(map(str, self.space)) + (f" of {self.channels} channels" if self.channels > 1 else "")
+        return f"{size}, batch {self.batch}, {self.parameters / 1e6:.2f} M parameters"
 
     @property
     def model(self) -> dict[str, Any]:
         """Keyword arguments of `memjax.models.unet.UNet`."""
-        sides = [self.side >> level for level in range(len(self.mults))]
+        sides = [max(self.space) >> level for level in range(len(self.mults))]
         return {
-            "channels": 1,
+            "channels": self.channels,
             "width": self.width,
             "mults": self.mults,
             "blocks": self.blocks,
@@ -44,9 +56,11 @@ class Workload:
 
 _LAST = (False, False, True)
 WORKLOADS = (
-    Workload("small28", 28, 64, 32, (1, 2, 2), _LAST, 64, 1_623_169, 34),
-    Workload("unet28", 28, 64, 64, (1, 2, 2), _LAST, 64, 6_469_889, 72),
-    Workload("unet64", 64, 16, 64, (1, 2, 2), _LAST, 64, 6_469_889, 72),
+    Workload("small28", (28, 28), 64, 32, (1, 2, 2), _LAST, 64, 1_623_169, lucidrains=34),
+    Workload("unet28", (28, 28), 64, 64, (1, 2, 2), _LAST, 64, 6_469_889, lucidrains=72),
+    Workload("unet64", (64, 64), 16, 64, (1, 2, 2), _LAST, 64, 6_469_889, lucidrains=72),
+    Workload("latent8", (8, 8, 8), 8, 64, (1, 2, 2), _LAST, 64, 17_039_496, channels=8),
+    Workload("latent16", (16, 16, 16), 4, 64, (1, 2, 2), _LAST, 64, 17_039_496, channels=8),
 )
 
 
@@ -61,7 +75,7 @@ def ours(work: Workload) -> tuple[Callable[[], float], int]:
     from memjax.trees import count
 
     net, optimizer = UNet(**work.model), optax.adam(1e-4)
-    xt, eps = jax.random.normal(jax.random.key(0), (2, work.batch, work.side, work.side, 1))
+    xt, eps = jax.random.normal(jax.random.key(0), (2, work.batch, *work.shape))
     t = jax.random.randint(jax.random.key(1), (work.batch,), 0, 1000)
 
     def step(state: Any, xt: jax.Array, t: jax.Array, eps: jax.Array) -> Any:
@@ -94,7 +108,7 @@ def ours_sampling(work: Workload, images: int, steps: int) -> tuple[Callable[[],
     from memjax.trees import count
 
     settings = {name: value for name, value in work.model.items() if name != "channels"}
-    model = denoiser((work.side, work.side, 1), model=settings, diffusion={})
+    model = denoiser(work.shape, model=settings, diffusion={})
     sampler = Sampler(method="ddim", steps=steps)
     params = jax.jit(model.init)(jax.random.key(0))
     ids = jnp.arange(images)

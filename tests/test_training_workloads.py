@@ -14,14 +14,14 @@ from memjax.trees import count
 @pytest.mark.parametrize("work", WORKLOADS, ids=lambda work: work.name)
 def test_parameters_are_those_of_the_peer(work):
     """The numbers are those of MONAI's network, counted there."""
-    x = jax.ShapeDtypeStruct((1, work.side, work.side, 1), jnp.float32)
+    x = jax.ShapeDtypeStruct((1, *work.shape), jnp.float32)
     t = jax.ShapeDtypeStruct((1,), jnp.int32)
     assert count(jax.eval_shape(UNet(**work.model).init, jax.random.key(0), x, t)) == work.parameters
 
 
 def test_a_step_trains():
     small = dataclasses.replace(
-        WORKLOADS[0], side=8, batch=4, width=8, mults=(1,), attention=(False,), head_channels=4, blocks=1
+        WORKLOADS[0], space=(8, 8), batch=4, width=8, mults=(1,), attention=(False,), head_channels=4, blocks=1
     )
     run, parameters = ours(small)
     losses = [run() for _ in range(20)]
