@@ -3,7 +3,7 @@
     python -m launch.bench audit [--out=FILE.json] [--only=plain64 --only=volumes48] [--rounds=3]
     python -m launch.bench audit --growth [--out=FILE.json]
     python -m launch.bench train [--task=ddpm] [--only=unet28] [--sampling] [--out=FILE.json]
-    python -m launch.bench train --task=stylegan2 [--only=gan32] [--out=FILE.json]
+    python -m launch.bench train --task=stylegan2|autoencoder [--only=gan32] [--out=FILE.json]
     python -m launch.bench disk --folder=DIR [--side=64] [--sizes=12500,25000,50000]
 
 Wants the `bench` extra (pip install -e '.[bench]') and, for radiographs, MEMJAX_REAL_DATA. Candidates take turns in one
@@ -14,7 +14,8 @@ best queries of every gallery image, certified in float64. Times include normali
 
 `train`: one step of a diffusion U-Net (forward, backward, Adam) in float32, against PyTorch networks of as many
 parameters; with --sampling drawing with DDIM instead. StyleGAN2: 16 steps in a row, which is every phase in its
-proportion, against the same networks in PyTorch.
+proportion, against the same networks in PyTorch. Autoencoder: one step (absolute differences, commitment, codebook, Adam)
+against the same layers in PyTorch, and MONAI's VQVAE of as many channels.
 
 With --growth instead: how our time grows with the number of gallery images and of queries, with fitted exponents; with
 --out also as a plot. `disk` draws stores into a folder and searches each from there, in a process of its own.
@@ -34,8 +35,9 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from launch import boot, from_disk, peers, training_speed
-from launch.workloads import WORKLOADS, Workload, by_name
+from launch import boot
+from launch.benchmark import from_disk, peers, training_speed
+from launch.benchmark.workloads import WORKLOADS, Workload, by_name
 from memjax.errors import UserError
 
 if TYPE_CHECKING:
@@ -122,7 +124,8 @@ def _train() -> None:
         run()
         print(_own_peak_mib())
         return
-    _check_installed("torch", *(["monai", "denoising_diffusion_pytorch"] if _TASK.value == "ddpm" else []))
+    wanted = {"ddpm": ["monai", "denoising_diffusion_pytorch"], "autoencoder": ["monai"]}
+    _check_installed("torch", *wanted.get(_TASK.value, []))
     rows = []
     for work in chosen:
         found = training_speed.compare(work, rounds=_ROUNDS.value, **how)

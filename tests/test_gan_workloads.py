@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from launch.gan_workloads import WORKLOADS
+from launch.benchmark.gan_workloads import WORKLOADS
 from memjax.mesh import train_mesh
 from memjax.train.tasks import make_task
 from memjax.trees import count

@@ -21,8 +21,7 @@ def test_every_launcher_is_documented_and_exists():
     named = {word for command in commands() for word in command.split() if word.startswith("launch.")}
     launchers = {f"launch.{path.stem}" for path in (ROOT / "launch").glob("*.py")}
     assert named <= launchers
-    parts = {"__init__", "boot", "inputs", "peers", "workloads", "from_disk", "training", "sampling", "monitor"}
-    parts |= {"training_peers", "training_workloads", "training_speed", "gan_workloads"}
+    parts = {"__init__", "boot", "inputs", "training", "sampling", "latents", "monitor"}
     assert launchers - {f"launch.{part}" for part in parts} <= named
 
 

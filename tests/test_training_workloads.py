@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from launch.training_workloads import WORKLOADS, ours
+from launch.benchmark.training_workloads import WORKLOADS, ours
 from memjax.models.unet import UNet
 from memjax.trees import count
 

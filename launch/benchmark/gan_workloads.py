@@ -61,7 +61,7 @@ WORKLOADS = (
 
 def ours(work: GanWorkload) -> tuple[Callable[[], float], int]:
     """Return one round of the steps that training runs, already compiled, and the parameters of both networks."""
-    from launch.task_step import task_step
+    from launch.benchmark.task_step import task_step
 
     advance, parameters = task_step(work.config, (work.side, work.side, 1))
 

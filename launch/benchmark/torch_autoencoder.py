@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from launch.autoencoder_workloads import AutoencoderWorkload
+    from launch.benchmark.autoencoder_workloads import AutoencoderWorkload
 
 
 def step(name: str, work: "AutoencoderWorkload", *, threads: int) -> tuple[Callable[[], float], int]:

@@ -52,7 +52,7 @@ WORKLOADS = (
 
 def ours(work: AutoencoderWorkload) -> tuple[Callable[[], float], int]:
     """Return one training step of ours (forward, backward, Adam, codebook; donated), already compiled, and its size."""
-    from launch.task_step import task_step
+    from launch.benchmark.task_step import task_step
 
     advance, parameters = task_step(work.config, (*(work.side,) * 3, 1))
     return lambda: float(advance()["loss"]), parameters

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from launch.training_workloads import Workload
+    from launch.benchmark.training_workloads import Workload
 
 
 def step(name: str, work: "Workload", *, threads: int) -> tuple[Callable[[], float], int]:

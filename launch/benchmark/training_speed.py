@@ -4,14 +4,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from launch import gan_workloads, training_peers, training_workloads
-from launch.gan_workloads import GanWorkload
-from launch.training_workloads import Workload
+from launch.benchmark import autoencoder_workloads, gan_workloads, training_peers, training_workloads
+from launch.benchmark.autoencoder_workloads import AutoencoderWorkload
+from launch.benchmark.gan_workloads import GanWorkload
+from launch.benchmark.training_workloads import Workload
 
-Work = Workload | GanWorkload
+Work = Workload | GanWorkload | AutoencoderWorkload
 WORKLOADS: dict[str, tuple[Work, ...]] = {
     "ddpm": training_workloads.WORKLOADS,
     "stylegan2": gan_workloads.WORKLOADS,
+    "autoencoder": autoencoder_workloads.WORKLOADS,
 }  # by task
 
 SAMPLED = 64  # images drawn at once
@@ -23,14 +25,20 @@ _WARM_UP = 4  # steps
 def candidate(work: Work, name: str, *, threads: int, sampling: bool) -> tuple[Callable[[], float], int]:
     """Return what one candidate does once, and its number of parameters.
 
-    That is a step of a diffusion model, a round of steps of a StyleGAN2, or drawing `SAMPLED` images.
+    That is a step of a diffusion model or an autoencoder, a round of steps of a StyleGAN2, or drawing `SAMPLED` images.
     """
     if isinstance(work, GanWorkload):
         if name == "ours":
             return gan_workloads.ours(work)
-        from launch.torch_stylegan2.training import rounds
+        from launch.benchmark.torch_stylegan2.training import rounds
 
         return rounds(name, work, threads=threads)
+    if isinstance(work, AutoencoderWorkload):
+        if name == "ours":
+            return autoencoder_workloads.ours(work)
+        from launch.benchmark import torch_autoencoder
+
+        return torch_autoencoder.step(name, work, threads=threads)
     if name == "ours":
         draw = training_workloads.ours_sampling
         return draw(work, SAMPLED, SAMPLING_STEPS) if sampling else training_workloads.ours(work)

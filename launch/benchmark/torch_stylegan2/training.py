@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from launch.torch_stylegan2.networks import Discriminator, Generator
+from launch.benchmark.torch_stylegan2.networks import Discriminator, Generator
 
 if TYPE_CHECKING:
-    from launch.gan_workloads import GanWorkload
+    from launch.benchmark.gan_workloads import GanWorkload
 
 
 class Training:
