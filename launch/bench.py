@@ -14,8 +14,8 @@ best queries of every gallery image, certified in float64. Times include normali
 
 `train`: one step of a diffusion U-Net (forward, backward, Adam) in float32, against PyTorch networks of as many
 parameters; with --sampling drawing with DDIM instead. StyleGAN2: 16 steps in a row, which is every phase in its
-proportion, against the same networks in PyTorch. Autoencoder: one step (absolute differences, commitment, codebook, Adam)
-against the same layers in PyTorch, and MONAI's VQVAE of as many channels.
+proportion, against the same networks in PyTorch. Autoencoder: one step (absolute differences, commitment, codebook,
+Adam) against the same layers in PyTorch, and MONAI's VQVAE of as many channels.
 
 With --growth instead: how our time grows with the number of gallery images and of queries, with fitted exponents; with
 --out also as a plot. `disk` draws stores into a folder and searches each from there, in a process of its own.
