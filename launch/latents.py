@@ -187,5 +187,6 @@ def _manifest(images: "Manifest", coder: "Coder", latent: dict, settings: dict) 
         source_format="latents",
         preparation=settings,
         latent=latent,
+        left_out=(),  # of the images' preparation
         digest="",
     )

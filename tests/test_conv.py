@@ -27,6 +27,10 @@ SHAPES = [  # space, taps, channels in, channels out, strides
     ((9, 6), (3, 3), 24, 31, 1),  # from here on in the forms for many channels
     ((4, 7), (3, 3), 40, 24, 1),
     ((6, 5, 7), (3, 3, 3), 25, 24, 1),
+    ((2, 2), (3, 3), 4, 6, 1),  # few positions along an axis
+    ((5, 1), (3, 3), 24, 25, 1),
+    ((3, 2, 4), (3, 3, 3), 2, 3, 1),
+    ((3, 2, 2), (1, 7, 5), 2, 3, 1),
 ]
 
 
@@ -66,6 +70,7 @@ AROUND = [  # space, taps, channels in, channels out, strides, padding, edge
     ((8, 1, 3), (3, 3, 3), 3, 2, 1, None, True),
     ((4, 7), (3, 3), 24, 25, 1, None, True),
     ((4, 4), (3, 3), 2, 3, 1, "same", True),
+    ((4, 2, 3), (3, 3, 3), 2, 3, 1, "same", True),
     ((4, 5, 4), (3, 3, 3), 1, 4, 1, "same", True),  # one channel
     ((4, 5, 4), (3, 3, 3), 4, 1, 1, "same", True),
     ((6, 4, 8), (4, 4, 4), 2, 3, 2, "same", True),  # blocks of positions

@@ -6,6 +6,7 @@ other volumes go by slices. Measured in BUILD_NOTES.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ from memjax.nn.slices import kernel_gradient
 LAYOUT = {2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 
 _FEWEST = 24  # channels on either side: with fewer, in two axes, combining rows takes longer than it saves
+_NARROW = 2  # positions along one of the last two axes: XLA convolves so few at a fiftieth of its speed
 
 _Around = tuple[tuple[int, int], ...]
 
@@ -59,10 +61,13 @@ def conv(
         return y.reshape(*x.shape[:2], *y.shape[1:])
 
     three = unit and set(taps) == {winograd.TAPS} and set(around) == {(1, 1)} and x.dtype == jnp.float32
-    if three and not edge and (axes == 2 or x.shape[1] > 1):
+    narrow = unit and min(x.shape[-3:-1]) <= _NARROW
+    if three and not edge and not narrow and (axes == 2 or x.shape[1] > 1):
         return _three_taps(x, kernel)
     how = {"stride": stride, "around": around, "edge": edge}
-    if three and edge and min(kernel.shape[-2:]) > 1 and _is_filtered(x, kernel):
+    if narrow:
+        on_processors = functools.partial(_by_product, around=around, edge=edge)
+    elif three and edge and min(kernel.shape[-2:]) > 1 and _is_filtered(x, kernel):
         on_processors = winograd.convolve_edge
     elif all(k % s == 0 for k, s in zip(taps, stride, strict=True)):
         on_processors = functools.partial(_by_blocks, **how)
@@ -111,6 +116,17 @@ def _plain(
 def _pointwise(x: Array, kernel: Array) -> Array:
     # Flat: with more axes XLA would transpose all of x for the kernel's gradient.
     return (x.reshape(-1, x.shape[-1]) @ kernel.reshape(kernel.shape[-2:])).reshape(*x.shape[:-1], -1)
+
+
+def _by_product(x: Array, kernel: Array, around: _Around, edge: bool) -> Array:
+    """Convolve as one matrix product, with what all taps see side by side."""
+    x, taps = padded(x, around, edge=edge), kernel.shape[:-2]
+    lengths = [n - k + 1 for n, k in zip(x.shape[1:-1], taps, strict=True)]
+    seen = [
+        x[(slice(None), *(slice(i, i + n) for i, n in zip(tap, lengths, strict=True)))]
+        for tap in itertools.product(*map(range, taps))
+    ]
+    return _pointwise(jnp.concatenate(seen, -1), kernel.reshape(-1, kernel.shape[-1]))
 
 
 def _by_blocks(x: Array, kernel: Array, stride: Sequence[int], around: _Around, edge: bool) -> Array:
