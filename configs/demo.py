@@ -60,7 +60,7 @@ def _ddpm(kind: str) -> config_dict.ConfigDict:
 
 def _autoencoder() -> config_dict.ConfigDict:
     c = latent3d.get_config("pccta,autoencoder")
-    c.steps, c.batch_size = 600, 4
+    c.steps, c.batch_size = 400, 8
     c.autoencoder.update(downsample=(4, 4, 4), features=8, latent_channels=4, dtype="float32")
     c.codebook.n_codes = 256
     # Nothing is judged by features here: VGG's weights do not ship with the code, and critics take longer than this.

@@ -150,7 +150,6 @@ def shrink(c: config_dict.ConfigDict, phantoms: str) -> None:
         c.microbatches = 1
     else:
         common.shrink(c, phantoms)
-        c.batch_size = 4
         c.autoencoder.update(features=4, groups=4, dtype="float32", downsample=(2, 2, 2))
         c.codebook.n_codes = 16
         c.loss.perceptual, c.perceptual.kind = 0.0, "none"
