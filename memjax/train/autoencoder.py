@@ -125,8 +125,8 @@ class AutoencoderTask:
     ):
         check_batch(mesh, batch_size)
         axes = len(autoencoder.shape) - 1
-        if not 0 <= weights.slice_axis < axes:
-            raise UserError(f"config.loss.slice_axis={weights.slice_axis}, images have axes 0 to {axes - 1}; name one.")
+        if axes == 3 and not 0 <= weights.slice_axis < axes:  # pictures are their own slices
+            raise UserError(f"config.loss.slice_axis={weights.slice_axis}, volumes have axes 0 to 2; name one.")
         self.autoencoder = autoencoder
         self.batch_size = batch_size
         self._weights = weights
@@ -190,22 +190,23 @@ class AutoencoderTask:
         self, params: Tree, x: Array, state: AutoencoderState, keys: Mapping[str, Key[Array, ""]]
     ) -> tuple[tuple[Float[Array, "b *space c"], Float[Array, ""]], tuple[dict[str, Array], Codebook | None]]:
         """Return reconstructions and the bottleneck's loss; and, beside, what is told and the codebook's next state."""
-        if not self._has_codes:
-            mean, log_variance = self.autoencoder.posterior(params, x)
-            divergence = 0.5 * (jnp.square(mean) + jnp.exp(log_variance) - log_variance - 1)
-            kl = divergence.reshape(len(x), -1).sum(1).mean()
-            noise = jax.random.normal(keys["posterior"], mean.shape)
-            h = mean + jnp.exp(0.5 * log_variance) * noise
-            told = {"kl": kl, "latent_mean": mean.mean(), "latent_std": mean.std()}
-            return (self.autoencoder.decode(params, h), self._weights.kl * kl), (told, None)
+        if self._has_codes:
+            h, loss, told, codebook = self._through_codes(params, x, state, keys["codes"])
+        else:
+            h, loss, told = self._through_gaussian(params, x, keys["posterior"])
+            codebook = None
+        return (self.autoencoder.decode(params, h), loss), (told, codebook)
+
+    def _through_codes(
+        self, params: Tree, x: Array, state: AutoencoderState, key: Key[Array, ""]
+    ) -> tuple[Float[Array, "b *small d"], Float[Array, ""], dict[str, Array], Codebook]:
+        """Return codes, what they cost, what is told, and the codebook one step later."""
         h = self.autoencoder.encode(params, x)
-        assert state.codebook is not None
-        first_key, restart_key = jax.random.split(keys["codes"])
-        at_rest = jax.lax.stop_gradient(h)
-        before = state.codebook
+        first_key, restart_key = jax.random.split(key)
+        at_rest, before = jax.lax.stop_gradient(h), state.codebook
         codebook = jax.lax.cond(
             state.step == 0,
-            lambda h: quantize.first_codebook(h, first_key, len(before.codes)),
+            lambda h: quantize.first_codebook(h, first_key, self._coding.n_codes),
             lambda h: before,
             at_rest,
         )
@@ -213,12 +214,7 @@ class AutoencoderTask:
         q = codebook.codes[ids]
         commitment = quantize.commitment(h, q).mean()
         after = quantize.updated(
-            codebook,
-            at_rest,
-            ids,
-            restart_key,
-            decay=self._coding.decay,
-            restart_below=self._coding.restart_below,
+            codebook, at_rest, ids, restart_key, decay=self._coding.decay, restart_below=self._coding.restart_below
         )
         told = {
             "commitment": commitment,
@@ -227,8 +223,17 @@ class AutoencoderTask:
             "latent_mean": h.mean(),
             "latent_std": h.std(),
         }
-        y = self.autoencoder.decode(params, quantize.straight_through(h, q))
-        return (y, self._weights.commitment * commitment), (told, after)
+        return quantize.straight_through(h, q), self._weights.commitment * commitment, told, after
+
+    def _through_gaussian(
+        self, params: Tree, x: Array, key: Key[Array, ""]
+    ) -> tuple[Float[Array, "b *small d"], Float[Array, ""], dict[str, Array]]:
+        """Return latents drawn from the Gaussian, what it costs, and what is told."""
+        mean, log_variance = self.autoencoder.posterior(params, x)
+        divergence = 0.5 * (jnp.square(mean) + jnp.exp(log_variance) - log_variance - 1)
+        kl = divergence.reshape(len(x), -1).sum(1).mean()
+        h = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape)
+        return h, self._weights.kl * kl, {"kl": kl, "latent_mean": mean.mean(), "latent_std": mean.std()}
 
     def _difference(
         self, y: Array, x: Array, key: Key[Array, ""]
