@@ -52,7 +52,7 @@ class Line:
     def draw(self, state, seed_ids):
         raise NotImplementedError  # nobody asks a line for pictures
 
-    def preview(self, state):
+    def preview(self, state, batches):
         return {"line": np.zeros((4, 8, 8, 1), np.float32)}
 
     def weights(self, state):
