@@ -196,7 +196,7 @@ def test_batches_are_closed_whatever_happens(tmp_path):
 
     train(tmp_path / "run", 3, data=Data(batches_from=batches))
     task = Line()
-    task.preview = lambda state: (_ for _ in ()).throw(RuntimeError("no picture"))
+    task.preview = lambda state, batches: (_ for _ in ()).throw(RuntimeError("no picture"))
     with pytest.raises(RuntimeError, match="no picture"):
         train(tmp_path / "other", 6, task=task, data=Data(batches_from=batches))
     assert closed == [0, 0]
