@@ -28,7 +28,7 @@ def get_config(words: str = "ddpm,pictures") -> config_dict.ConfigDict:
         "volumes": {"kind": "vessel", "size": (32, 32, 32), "n_train": 32, "n_heldout": 60, "seed": 0},
     }[kind]
     if more and kind == "volumes":
-        latent3d.shrink(c, "vessel")
+        latent3d.shrink(c)
         phantoms["size"] = c.phantoms.size
     elif more:
         (ddpm if model == "ddpm" else stylegan2).shrink(c, "chest")

@@ -73,7 +73,7 @@ def get_config(words: str = "pccta,autoencoder") -> config_dict.ConfigDict:
         c.augment.update(enabled=bool(found & {"flips", "rotations"}), flip_axes=(sideways,), rotate_plane=(0, 1))
         c.augment.rotate_degrees = 5.0 if "rotations" in found else 0.0
     if "smoke" in found:
-        shrink(c, "vessel")
+        shrink(c)
     return c
 
 
@@ -142,14 +142,14 @@ def _ddpm(size: str, steps: int, *, is_kl: bool) -> config_dict.ConfigDict:
     return c
 
 
-def shrink(c: config_dict.ConfigDict, phantoms: str) -> None:
+def shrink(c: config_dict.ConfigDict) -> None:
     """Make a toy of the config: every part runs, on phantoms, in seconds."""
     if c.task == "ddpm":
-        ddpm.shrink(c, phantoms)
+        ddpm.shrink(c, "vessel")
         c.model = {**PRESETS["khader-16"], "width": 8, "mults": (1, 2), "heads": 2, "head_channels": 8, "groups": 4}
         c.microbatches = 1
     else:
-        common.shrink(c, phantoms)
+        common.shrink(c, "vessel")
         c.autoencoder.update(features=4, groups=4, dtype="float32", downsample=(2, 2, 2))
         c.codebook.n_codes = 16
         c.loss.perceptual, c.perceptual.kind = 0.0, "none"

@@ -98,19 +98,19 @@ def _scale(store: "Store", coder: "Coder", kind: str, trained: np.ndarray, size:
     return scale_of(coder, kind, some)
 
 
-def _rows(store: "Store", trained: np.ndarray, views: int) -> list[tuple[int, int]]:
-    """Return which image is encoded in which view, in the order of the latents."""
+def _rows(store: "Store", trained: np.ndarray, views: int) -> list[tuple[int, int, bool]]:
+    """Return which image is encoded in which view, and whether it is varied, in the order of the latents."""
     if views < 1:
         raise UserError(f"--views={views} is too small; give 1 or more.")
     several = set(trained.tolist())
-    return [(id_, view) for id_ in range(len(store)) for view in range(views if id_ in several else 1)]
+    return [(id_, view, id_ in several) for id_ in range(len(store)) for view in range(views if id_ in several else 1)]
 
 
 def _written(
     store: "Store",
     coder: "Coder",
     out: Path,
-    rows: list[tuple[int, int]],
+    rows: list[tuple[int, int, bool]],
     latent: dict,
     settings: dict,
     augmentation: "Augmentation | None",
@@ -118,11 +118,9 @@ def _written(
     size: int,
 ) -> "Store":
     from memjax.data.order import record_rng
-    from memjax.data.split import training_ids
     from memjax.data.store import NewItem, StoreWriter
 
     labels = store.manifest.label_channels
-    varied = set(training_ids(store.items).tolist()) if augmentation else set()
     with (
         StoreWriter(out, shape=coder.model.latent_shape, dtype="float32", settings=settings) as writer,
         boot.steps_bar("encoding", "images")(0, len(rows)) as bar,
@@ -130,14 +128,14 @@ def _written(
         for start in range(0, len(rows), size):
             some = rows[start : start + size]
             if str(start) not in writer.done:
-                images = store.unit_range(np.array([id_ for id_, _ in some]))
-                for image, (id_, _), number in zip(images, some, range(start, start + size), strict=False):
-                    if augmentation and id_ in varied:
+                images = store.unit_range(np.array([id_ for id_, *_ in some]))
+                for image, (*_, is_varied), number in zip(images, some, range(start, start + size), strict=False):
+                    if augmentation and is_varied:
                         image[...] = augmentation(image, record_rng(number, seed=seed), labels)
                 encoded = _encoded(coder, images, size)
                 if not np.isfinite(encoded).all():
                     raise UserError(f"the autoencoder gives latents that are not finite for {store.name(some[0][0])}.")
-                items = [store.items[id_] for id_, _ in some]
+                items = [store.items[id_] for id_, *_ in some]
                 writer.add(
                     str(start),
                     [
@@ -150,7 +148,7 @@ def _written(
                             label=item.label,
                             value_range=(latent["low"], latent["high"]),
                         )
-                        for image, item, (_, view) in zip(encoded, items, some, strict=True)
+                        for image, item, (_, view, _) in zip(encoded, items, some, strict=True)
                     ],
                 )
             bar.update(len(some))

@@ -132,10 +132,9 @@ def _latents(given: Path, out: Path) -> "Store":
             "--views=N goes with what they are varied by: give --flip_axes, --rotate_degrees or both, or neither."
         )
     boot.keep_freed_memory()
-    run = Path(_LATENTS.value).expanduser()
     return latents.encode_store(
         given,
-        run,
+        boot.place(_LATENTS),
         out,
         step=_STEP.value,
         scale=_SCALE.value,

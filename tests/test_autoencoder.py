@@ -25,7 +25,10 @@ def counted(factors):
     """Return the parameters of both halves: Khader et al.'s layers counted by hand."""
     n, d, stages = 16, 8, int(np.log2(max(factors)))
     widths = [n * 2**i for i in range(stages + 1)]
-    block_ = lambda c: 2 * (27 * c * c + c) + 2 * 2 * c  # noqa: E731
+
+    def block_(c):
+        return 2 * (27 * c * c + c) + 2 * 2 * c
+
     encoder = 27 * n + n + sum(64 * a * b + b + block_(b) for a, b in itertools.pairwise(widths))
     encoder += 2 * widths[-1] + widths[-1] * d + d
     ups = [(widths[-1], widths[-1]), *((b, a) for a, b in reversed(list(itertools.pairwise(widths[1:]))))]

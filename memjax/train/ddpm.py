@@ -144,7 +144,10 @@ class Ddpm:
         return {"samples": self.draw(state, np.arange(PREVIEWED))}
 
     def draw(self, state: State, seed_ids: np.ndarray) -> np.ndarray:
-        """Return images of the averaged parameters, float32 [n, *space, c] in [-1, 1], labelled by their seed ids."""
+        """Return images of the averaged parameters, float32 [n, *space, c], labelled by their seed ids.
+
+        They are in [-1, 1] where the sampler clips.
+        """
         return draw_by_seed(
             lambda ids, label: self._drawn(state.ema, ids, label),
             seed_ids,
