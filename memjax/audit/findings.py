@@ -112,6 +112,95 @@ class Decision:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Detected:
+    """What one detector finds among the same images. Its scores are its own, higher is always more alike.
+
+    The searches are like those of `Findings`, of at least one neighbour; `tau` and what follows it is the rule of the
+    follow-up of paper B (arXiv 2402.01054): the 95th percentile of the training images' best held-out scores.
+    """
+
+    name: str  # as it is asked for: "correlation", "embedding:NAME"
+    title: str  # for people
+    source: str  # who proposed it
+    invariant_to: Sequence[str]  # what a copy may differ by and still score alike, by design
+    is_control: bool  # it never saw the training images, or not those that it is asked about
+    score_name: str  # what its score is: "correlation", "negative mean squared distance"…
+    synthetic_to_train: Neighbours
+    train_to_synthetic: Neighbours
+    heldout_to_train: Neighbours | None
+    train_to_heldout: Neighbours | None
+    null: NullSummary | None
+    decision: Decision
+    tau: float  # nan without held-out images
+    tau_n_mem: int  # training images with a synthetic image above tau
+    tau_n_copies: int  # synthetic images with a training image above tau
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Which detectors call which synthetic image, and the verdict of all together.
+
+    The combined p-value is the smallest of the D, times D (Bonferroni: valid however the detectors depend on each
+    other); copies are called from it at the declared false-discovery rate (Benjamini & Hochberg).
+    """
+
+    names: Sequence[str]  # [D], as in `Detected.name`
+    calls: np.ndarray  # bool [S, D]
+    p_value: np.ndarray  # float64 [S, D]; nan for images without a score
+    combined_p: np.ndarray  # float64 [S]
+    is_copy: np.ndarray  # bool [S]: the combined verdict
+    rate: float  # its declared false-discovery rate
+    kappa: np.ndarray  # float64 [D, D]: Cohen's kappa of each two detectors' calls; nan where both always say the same
+    n_patients_memorized: int  # patients of the combined verdict's nearest training images
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Growth:
+    """How many different training images, or patients, are found as more is drawn, and how many there may be in all."""
+
+    of: Literal["images", "patients"]
+    n_drawn: int  # synthetic images drawn
+    n_copies: int  # of which so many are copies
+    n_train: int  # training images or patients there are
+    found: int  # different ones among the copies
+    drawn: np.ndarray  # int64 [G], ascending: numbers of synthetic images
+    expected: np.ndarray  # float64 [G]: rarefied up to n_drawn, extrapolated above
+    low: np.ndarray  # float64 [G], 95 %
+    high: np.ndarray  # float64 [G]
+    tenfold: Interval  # at ten times n_drawn
+    chao1: Interval  # in all, at least (Chao 1984); never above n_train
+    ace: Interval  # in all, by coverage (Chao & Lee 1992)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Confusion:
+    """A detector's calls on the pairs that readers agreed on; the readers are the truth."""
+
+    name: str
+    both_copy: int
+    only_detector: int
+    only_readers: int
+    both_novel: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """What two readers said of candidate pairs (paper B, figure 3b)."""
+
+    readers: Sequence[str]
+    n_pairs: int  # shown
+    n_both: int  # labelled by both readers
+    n_copy: int  # both said copy
+    n_novel: int  # both said novel
+    n_open: int  # they differ, or one is unsure
+    kappa: float  # Cohen's, of copy / novel / unsure; nan with one reader
+    synthetic: np.ndarray  # int64 [n], ids of the pairs with a consensus
+    train: np.ndarray  # int64 [n]
+    is_copy: np.ndarray  # bool [n]
+    confusions: Sequence[Confusion]  # one a detector
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Findings:
     """Everything that the report states."""
 
@@ -136,3 +225,7 @@ class Findings:
     duplicates: Sequence[Sequence[int]]  # groups of training ids with practically identical images
     leaks: Sequence[Leak]
     warnings: Sequence[str] = ()  # one sentence each: what limits the conclusion
+    detectors: Sequence[Detected] = ()  # others than the one above, which the verdict is of
+    agreement: Agreement | None = None  # with several detectors and a null
+    growth: Sequence[Growth] = ()  # of images and, where they are known, of patients; none without copies
+    labelled: Labelled | None = None  # what readers said, where they were asked
