@@ -45,18 +45,25 @@ class QuarterTurn:
 
 @dataclass(frozen=True)
 class Rotate:
-    """With probability `p` rotate by an angle uniform in +-`degrees`, in one of these planes, equally likely."""
+    """With probability `p` rotate by an angle uniform in +-`degrees`, in one of these planes, equally likely.
+
+    With `full` the angle is always one of both ends.
+    """
 
     planes: Sequence[tuple[int, int]]
     degrees: float
     p: float = 0.5
     label_channels: tuple[int, ...] = ()
+    full: bool = False
 
     def __call__(self, image: Image, rng: np.random.Generator) -> Image:  # noqa: D102  (the class says it)
         if rng.random() >= self.p:
             return image
         plane = self.planes[int(rng.integers(len(self.planes)))]
-        return rotated(image, rng.uniform(-self.degrees, self.degrees), plane, self.label_channels)
+        degrees = rng.uniform(-self.degrees, self.degrees)
+        return rotated(
+            image, math.copysign(self.degrees, degrees) if self.full else degrees, plane, self.label_channels
+        )
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,7 @@ class Augmentation:
         if self.quarter_turns:
             found.append(QuarterTurn(_square(space)))
         if self.rotate_degrees:
-            planes = [self.rotate_plane] if self.rotate_plane else _planes(space)
+            planes = [self.rotate_plane] if self.rotate_plane else planes_of(space)
             found.append(Rotate(planes, self.rotate_degrees, self.rotate_p, label_channels))
         if self.intensity:
             found.append(Intensity(self.intensity, label_channels))
@@ -195,10 +202,11 @@ def _between(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
     return b
 
 
-def _planes(space: Sequence[int]) -> list[tuple[int, int]]:
+def planes_of(space: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the planes of any two axes."""
     return list(itertools.combinations(range(len(space)), 2))
 
 
 def _square(space: Sequence[int]) -> list[tuple[int, int]]:
     """Return the planes of two equally long axes."""
-    return [(a, b) for a, b in _planes(space) if space[a] == space[b]]
+    return [(a, b) for a, b in planes_of(space) if space[a] == space[b]]

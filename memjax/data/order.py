@@ -11,7 +11,7 @@ import functools
 import numpy as np
 from jaxtyping import Int
 
-_ORDER, _AUGMENT = 0, 1  # what a seed is spawned for: they must not share random numbers
+_ORDER, _AUGMENT, _VIEW = 0, 1, 2  # what a seed is spawned for: they must not share random numbers
 
 
 @functools.lru_cache(maxsize=4)  # a batch touches two epochs at most, and batches are loaded side by side
@@ -34,3 +34,8 @@ def records(start: int, stop: int, *, n: int, seed: int) -> Int[np.ndarray, "r"]
 def record_rng(record: int, *, seed: int) -> np.random.Generator:
     """Return what augments one record: the same in any worker, on any host, in any split of the batch."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_AUGMENT, record)))
+
+
+def view_rng(record: int, *, seed: int) -> np.random.Generator:
+    """Return what makes the view of one record, independent of what augments it."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_VIEW, record)))

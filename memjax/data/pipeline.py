@@ -23,8 +23,10 @@ import numpy as np
 from jaxtyping import Int
 
 from memjax.data.augment import Augmentation
-from memjax.data.order import record_rng, records
+from memjax.data.order import record_rng, records, view_rng
+from memjax.data.pairs import Pairs
 from memjax.data.store import Store
+from memjax.data.views import Views
 from memjax.errors import UserError
 
 Batch = dict[str, np.ndarray]
@@ -51,9 +53,13 @@ class Pipeline:
       workers: processes that load and augment; 0: threads of this one. The batches are the same. grain starts them only
         once absl's flags are parsed: outside of launchers call `absl.flags.FLAGS.mark_as_parsed()` before.
       ids: train on these items only, each once; None: on all.
+      views: how a second image, that of the same patient, differs from the first; None: batches have no second image.
+      pair: which it is a view of: "image", the same one, as it is in the store; "patient", another one of the patient's
+        among `ids`, where there is any.
 
     Raises:
-      UserError: there are fewer images than a batch has, or another value does not fit the store.
+      UserError: there are fewer images than a batch has, views have nothing to differ by, all images are one patient's,
+        or another value does not fit the store.
     """
 
     store: Store
@@ -63,6 +69,8 @@ class Pipeline:
     with_labels: bool = False
     workers: int = 0
     ids: Int[np.ndarray, "n"] | None = None
+    views: Views | None = None
+    pair: str = "image"
 
     def __post_init__(self):
         for name, least in (("batch_size", 1), ("seed", 0), ("workers", 0)):
@@ -83,6 +91,8 @@ class Pipeline:
             )
         if self.augmentation:
             self.augmentation.check(self.store.manifest.shape[:-1])
+        if self.views:
+            self._pairs.check()
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -104,7 +114,8 @@ class Pipeline:
           rows: of the global batch, those that this host's devices hold; default: all.
 
         Returns:
-          batches of `image` float32 [b, *space, c] in [-1, 1], `id` int32 [b], and with labels `label` int32 [b].
+          batches of `image` float32 [b, *space, c] in [-1, 1], `id` int32 [b], with labels `label` int32 [b], and with
+          views `view`, like `image`, and `patient` int32 [b], the place of the patient among the store's; -1: unknown.
         """
         load = functools.partial(self._load, rows=np.arange(self.batch_size)[rows])
         steps = grain.MapDataset.range(first_step, _ENDLESS).map(load)
@@ -127,7 +138,17 @@ class Pipeline:
                 rng = record_rng(step * self.batch_size + int(row), seed=self.seed)
                 image[...] = self.augmentation(image, rng, labels)
         batch = {"image": images, "id": ids.astype(np.int32)}
-        return batch | ({"label": self._labels[ids]} if self.with_labels else {})
+        if self.with_labels:
+            batch["label"] = self._labels[ids]
+        if self.views:
+            numbers = step * self.batch_size + rows
+            batch |= self._pairs.of(ids, [view_rng(int(number), seed=self.seed) for number in numbers])
+        return batch
+
+    @cached_property
+    def _pairs(self) -> Pairs:
+        assert self.views
+        return Pairs(self.store, self._ids, self.views, self.pair)
 
     @cached_property
     def _ids(self) -> np.ndarray:
@@ -140,17 +161,25 @@ class Pipeline:
         return np.array([places.get(item.label, -1) for item in self.store.items], np.int32)
 
 
-def held_out_batches(store: Store, ids: Int[np.ndarray, "n"], batch_size: int) -> Iterator[Batch]:
+def held_out_batches(
+    store: Store, ids: Int[np.ndarray, "n"], batch_size: int, views: Views | None = None, pair: str = "image"
+) -> Iterator[Batch]:
     """Give these images once, in this order; the last batch is filled up with its last image.
 
     Yields:
-      `image` float32 [batch_size, *space, c] in [-1, 1], `id` int32, and `mask` bool: False where it is filled up.
+      `image` float32 [batch_size, *space, c] in [-1, 1], `id` int32, `mask` bool: False where it is filled up, and with
+      views `view` and `patient`, as in `Pipeline.batches`; an image's view depends on its id and on `ids` alone.
     """
+    pairs = Pairs(store, ids, views, pair) if views else None
     for start in range(0, len(ids), batch_size):
         own = ids[start : start + batch_size]
         place = np.arange(batch_size)
         at = np.minimum(place, len(own) - 1)
-        yield {"image": store.unit_range(own)[at], "id": own[at].astype(np.int32), "mask": place < len(own)}
+        batch = {"image": store.unit_range(own)[at], "id": own[at].astype(np.int32), "mask": place < len(own)}
+        if pairs:
+            told = pairs.of(own, [view_rng(int(id_), seed=0) for id_ in own])
+            batch |= {name: values[at] for name, values in told.items()}
+        yield batch
 
 
 def _until_closed(dataset: grain.IterDataset) -> Generator[Batch, None, None]:
