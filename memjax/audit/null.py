@@ -13,30 +13,51 @@ d ~ exp(-z), this is an exponential tail; with its mean excess b estimated from 
     P(Z > z) = P(Z > z_u) (1 + (z - z_u) / (k b))^-k,                                                             (1)
 
 which is heavier than exponential for small k, so that few held-out patients give cautious p-values.
+
+Every detector's score has such a z; how it is made of the score is the score's *law*:
+
+    correlation   1 - score grows like d^2 (Pearson's r, SSIM):             z = artanh score
+    msd           -score is d^2 (mean squared distances):                   z = -log(-score) / 2
+    distance      -score is d, or d divided by a length of the query's own
+                  neighbourhood (adaptive, ratio, largest of tiles):        z = -log(-score)
+    closeness     the score is z, up to scale and shift:                    z = score
+
+For the ratio of the nearest and the second nearest distance the law is exact and not only a tail: with points of
+locally even density in m dimensions (d_1 / d_2)^m is uniform (Facco et al. 2017).
 """
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 
-from memjax.audit.describe import Score
 from memjax.errors import UserError
+
+Law = Literal["correlation", "msd", "distance", "closeness"]
 
 _TAIL_SHARE = 0.1  # the part of the patients that the tail is fitted on
 _TAIL_PATIENTS = 10  # but at least so many, if there are
-_CLOSEST = 1e-12  # 1 - r of an exact copy, so that z stays finite
+_CLOSEST = 1e-12  # 1 - r or d^2 of an exact copy, so that z stays finite
 
 
-def log_closeness(score: np.ndarray | float, kind: Score) -> np.ndarray:
-    """Return z, which grows like -log(distance): artanh of a correlation, -log sqrt of a mean squared distance."""
-    if kind == "msd":
-        return np.asarray(-0.5 * np.log(np.maximum(-np.asarray(score), _CLOSEST)))
-    return np.asarray(np.arctanh(np.clip(score, -1 + _CLOSEST, 1 - _CLOSEST)))
+def log_closeness(score: np.ndarray | float, kind: Law) -> np.ndarray:
+    """Return z, which grows like -log(distance), by the score's law."""
+    score = np.asarray(score, np.float64)
+    if kind == "closeness":
+        return score
+    if kind == "correlation":
+        return np.asarray(np.arctanh(np.clip(score, -1 + _CLOSEST, 1 - _CLOSEST)))
+    square = -score if kind == "msd" else np.sign(-score) * score**2
+    return np.asarray(-0.5 * np.log(np.maximum(square, _CLOSEST)))
 
 
-def from_log_closeness(z: float, kind: Score) -> float:
+def from_log_closeness(z: float, kind: Law) -> float:
     """Return the score whose `log_closeness` is z."""
-    return float(-np.exp(-2 * z)) if kind == "msd" else float(np.tanh(z))
+    if kind == "closeness":
+        return float(z)
+    if kind == "correlation":
+        return float(np.tanh(z))
+    return float(-np.exp(-2 * z if kind == "msd" else -z))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +67,7 @@ class Null:
     score: np.ndarray  # float64 [h], ascending
     patient: np.ndarray  # int64 [h], 0 to P - 1
     weight: np.ndarray  # float64 [h], sums to the number of patients
-    kind: Score
+    kind: Law
     tail_start: float
     tail_share: float
     tail_patients: float
@@ -90,13 +111,13 @@ class Null:
         return float(np.interp(q / 100, rank, self.score))
 
 
-def fit_null(score: np.ndarray, patient: np.ndarray, kind: Score, times: np.ndarray | None = None) -> Null:
+def fit_null(score: np.ndarray, patient: np.ndarray, kind: Law, times: np.ndarray | None = None) -> Null:
     """Fit the null to held-out images.
 
     Args:
       score: best training score of each held-out image, [h], finite.
       patient: index of each image's patient, [h], 0 to P - 1.
-      kind: which score this is.
+      kind: the score's law.
       times: how often each patient counts, [P] (a bootstrap's draw); default once.
 
     Raises:
