@@ -7,11 +7,15 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from memjax.audit.adaptive import Adaptive
+from memjax.audit.aligned import AlignedSSIM
 from memjax.audit.correlated import FOREGROUND, TURNED, UNTURNED
 from memjax.audit.describe import Images
 from memjax.audit.embedded import Embedded, Embedding
 from memjax.audit.null import Law
+from memjax.audit.ratio import Ratio
 from memjax.audit.setting import Found, Setting
+from memjax.audit.tiled import Tiled
 from memjax.errors import UserError
 
 
@@ -77,7 +81,9 @@ class Detector(Protocol):
         ...
 
 
-_OF_PIXELS: dict[str, Detector] = {detector.name: detector for detector in (UNTURNED, TURNED, FOREGROUND)}
+_OF_PIXELS: dict[str, Detector] = {
+    detector.name: detector for detector in (UNTURNED, TURNED, FOREGROUND, Ratio(), Adaptive(), AlignedSSIM(), Tiled())
+}
 NAMES: tuple[str, ...] = tuple(_OF_PIXELS)  # of those that need nothing but the images
 
 
