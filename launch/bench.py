@@ -1,10 +1,14 @@
-"""Time and memory of searching and training: against what users could pick otherwise, and as sets grow.
+"""Time and memory of searching and training, against what users could pick otherwise; and which detectors find what.
 
     python -m launch.bench audit [--out=FILE.json] [--only=plain64 --only=volumes48] [--rounds=3]
     python -m launch.bench audit --growth [--out=FILE.json]
     python -m launch.bench train [--task=ddpm] [--only=unet28] [--sampling] [--out=FILE.json]
     python -m launch.bench train --task=stylegan2|autoencoder [--only=gan32] [--out=FILE.json]
     python -m launch.bench disk --folder=DIR [--side=64] [--sizes=12500,25000,50000]
+    python -m launch.bench detectors --data=STORE [--heldout=STORE] [--descriptor=RUN] --out=FILE.json
+
+`detectors` plants copies of known kinds and strengths and tells which detector finds which (docs/detectors.md). The
+other three measure time and memory, as follows.
 
 Wants the `bench` extra (pip install -e '.[bench]') and, for radiographs, MEMJAX_REAL_DATA. Candidates take turns in one
 process under one allocator setting, medians are compared, answers are compared too; memory is measured in a process of
@@ -23,7 +27,6 @@ With --growth instead: how our time grows with the number of gallery images and 
 
 import dataclasses
 import importlib.util
-import itertools
 import json
 import os
 import subprocess
@@ -44,12 +47,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _OUT = flags.DEFINE_string("out", None, "Write the rows to this JSON file too.")
-_ONLY = flags.DEFINE_multi_enum(
-    "only",
-    [],
-    [work.name for work in (*WORKLOADS, *itertools.chain(*training_speed.WORKLOADS.values()))],
-    "Workloads to run, repeated; default: all.",
-)
+_ONLY = flags.DEFINE_multi_string("only", [], "Workloads to run, or detectors, repeated; default: all.")
 _TASK = flags.DEFINE_enum("task", "ddpm", list(training_speed.WORKLOADS), "train: which model.")
 _SAMPLING = flags.DEFINE_bool("sampling", False, "train: draw images with a diffusion model instead.")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Timed rounds; the candidates take turns.", lower_bound=1)
@@ -58,6 +56,17 @@ _GROWTH = flags.DEFINE_bool("growth", False, "Measure growth with the sizes of t
 _FOLDER = flags.DEFINE_string("folder", None, "disk: where the stores are drawn.")
 _SIDE = flags.DEFINE_integer("side", 64, "disk: rows and columns of an image.", lower_bound=8)
 _IMAGES = flags.DEFINE_list("sizes", ["12500", "25000", "50000"], "disk: numbers of gallery images.")
+_DATA = flags.DEFINE_string("data", None, "detectors: the image store whose images are copied.")
+_HELDOUT = flags.DEFINE_string(
+    "heldout", "0.5", "detectors: an image store of unseen patients, or which share of the patients of --data are."
+)
+_DESCRIPTOR = flags.DEFINE_multi_string("descriptor", [], "detectors: the run of a trained descriptor, repeated.")
+_EMBEDDINGS = flags.DEFINE_multi_string(
+    "embeddings", [], "detectors: NAME=FOLDER, embeddings of the images in --stores by any network, repeated."
+)
+_STORES = flags.DEFINE_string("stores", None, "detectors: keep the planted images there, as image stores.")
+_COPIES = flags.DEFINE_integer("copies", 200, "detectors: copies for each change and strength.", lower_bound=10)
+_SEED = flags.DEFINE_integer("seed", 0, "detectors: of all that is drawn.", lower_bound=0)
 _PART = flags.DEFINE_integer("part", 0, "Internal: search the store of so many images and print what it took.")
 _RSS_OF = flags.DEFINE_string("rss_of", "", "Internal: run one candidate of --only once and print its peak memory.")
 
@@ -80,9 +89,17 @@ class _Row:
 
 def main(what: str) -> None:
     """Run the benchmark `what` and print its table."""
-    if what not in ("audit", "train", "disk"):
-        raise UserError(f"there is no benchmark {what!r}; write python -m launch.bench audit, train, or disk.")
+    if what not in ("audit", "train", "disk", "detectors"):
+        raise UserError(
+            f"there is no benchmark {what!r}; write python -m launch.bench audit, train, disk or detectors."
+        )
     boot.keep_freed_memory()
+    if what == "detectors":
+        _detectors()
+        return
+    works = [work.name for work in (training_speed.WORKLOADS[_TASK.value] if what == "train" else WORKLOADS)]
+    if wrong := [name for name in _ONLY.value if name not in works]:
+        raise UserError(f"--only={wrong[0]} is no work of {what}{_of_task(what)}; choose from {', '.join(works)}.")
     if what == "train":
         _train()
         return
@@ -111,13 +128,15 @@ def main(what: str) -> None:
         Path(_OUT.value).write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) + "\n")
 
 
+def _of_task(what: str) -> str:
+    return f" --task={_TASK.value}" if what == "train" else ""
+
+
 def _train() -> None:
     """Compare training steps, or sampling, and print the table."""
     if _SAMPLING.value and _TASK.value != "ddpm":
         raise UserError(f"--sampling is measured for --task=ddpm only, not {_TASK.value}; leave it out.")
     chosen = [work for work in training_speed.WORKLOADS[_TASK.value] if not _ONLY.value or work.name in _ONLY.value]
-    if not chosen:
-        raise UserError(f"--only={_ONLY.value[0]} is no work of --task={_TASK.value}; leave one of the two out.")
     how = {"threads": boot.workers(), "sampling": _SAMPLING.value}
     if _RSS_OF.value:
         run, _ = training_speed.candidate(chosen[0], _RSS_OF.value, **how)
@@ -144,6 +163,40 @@ def _train() -> None:
         )
     if _OUT.value:
         Path(_OUT.value).write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def _detectors() -> None:
+    """Plant copies, let the detectors search for them, and write which found what."""
+    from launch.benchmark import detectors
+
+    if _DATA.value is None:
+        raise UserError("--data is missing; give the image store whose images are to be copied.")
+    if _OUT.value is None or boot.place(_OUT).suffix != ".json" or boot.place(_OUT).is_dir():
+        raise UserError(f"--out={_OUT.value or ''} names no JSON file; give one to write, such as --out=trial.json.")
+    detectors.main(
+        detectors.Asked(
+            data=boot.place(_DATA),
+            heldout=_heldout(),
+            out=boot.place(_OUT),
+            descriptors=_DESCRIPTOR.value,
+            embeddings=_EMBEDDINGS.value,
+            stores=boot.place_if_given(_STORES),
+            only=_ONLY.value,
+            copies=_COPIES.value,
+            seed=_SEED.value,
+        )
+    )
+
+
+def _heldout() -> Path | float:
+    """Return what --heldout says: a store, or a share of the patients."""
+    try:
+        share = float(_HELDOUT.value)
+    except ValueError:
+        return boot.place(_HELDOUT)
+    if not 0 < share < 1:  # NaN, too
+        raise UserError(f"--heldout={_HELDOUT.value} must be a share of the patients above 0 and below 1, or a store.")
+    return share
 
 
 def _check_installed(*names: str) -> None:
