@@ -22,19 +22,24 @@ from memjax.data.augment import Augmentation
 from memjax.data.manifest import Manifest
 from memjax.data.pipeline import Pipeline, held_out_batches
 from memjax.data.store import NewItem, Store, StoreWriter
+from memjax.data.views import Views
 from memjax.errors import UserError
 
 SHAPE = (4, 4, 2)
 EVERYTHING = Augmentation(flip_axes=(0, 1), quarter_turns=True, rotate_degrees=20.0, rotate_p=1.0, intensity=0.2)
 
 
-def written(path, n, labels=("b", "a"), shape=SHAPE, dtype="uint8"):
+def written(path, n, labels=("b", "a"), shape=SHAPE, dtype="uint8", patients=("",), latent=None):
     images = np.random.default_rng(n).integers(0, 200, (n, *shape)).astype(dtype)
     images[..., -1] //= 100  # the last channel holds labels
     with StoreWriter(path, shape=shape, dtype=dtype, settings="test") as writer:
-        new = [NewItem(image=image, source=f"{i}.png", label=labels[i % len(labels)]) for i, image in enumerate(images)]
+        new = [
+            NewItem(image=image, source=f"{i}.png", label=labels[i % len(labels)], patient=patients[i % len(patients)])
+            for i, image in enumerate(images)
+        ]
         writer.add("all", new)
-        return writer.finish(Manifest(axes=("row", "column"), channels=("grey", "organ"), label_channels=(1,)))
+        manifest = Manifest(axes=("row", "column"), channels=("grey", "organ"), label_channels=(1,), latent=latent)
+        return writer.finish(manifest)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +170,7 @@ def test_processes_give_what_threads_give(store, parsed_flags, workers):
 def test_what_goes_to_a_process_is_small(tmp_path):
     large = written(tmp_path / "s", 40, shape=(64, 64, 2))
     large.unit_range(np.arange(2))  # now it is mapped
-    pipeline = Pipeline(store=large, batch_size=4, seed=0)
+    pipeline = Pipeline(store=large, batch_size=4, seed=0, views=Views())
     assert len(pickle.dumps(pipeline)) < 20_000 < large.images.nbytes
     assert_same(take(pickle.loads(pickle.dumps(pipeline)), 2), take(pipeline, 2))
 
@@ -292,3 +297,82 @@ def test_held_out_images_come_once_and_the_tail_is_masked(store, n):
         assert batch["image"].dtype == np.float32 and batch["id"].dtype == np.int32 and batch["mask"].dtype == bool
         np.testing.assert_array_equal(batch["image"], store.unit_range(batch["id"]))
     assert [i for batch in batches for i in batch["id"][batch["mask"]]] == ids.tolist()
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """Images of patients c (0, 5, 10), a (1, 6, 11), nobody known (2, 7), a (3, 8), and b (4, 9)."""
+    return written(tmp_path_factory.mktemp("people") / "s", 12, patients=("c", "a", "", "a", "b"))
+
+
+PATIENT = np.array([2, 0, -1, 0, 1] * 3)[:12]
+
+
+@pytest.mark.parametrize("pair", ["image", "patient"])
+def test_views_come_beside_what_comes_without_them(people, pair):
+    how = {"store": people, "batch_size": 4, "seed": 3, "augmentation": EVERYTHING, "with_labels": True}
+    plain, pipeline = take(Pipeline(**how), 6), Pipeline(**how, views=Views(), pair=pair)
+    batches = take(pipeline, 6)
+    assert_same([{name: batch[name] for name in plain[0]} for batch in batches], plain)
+    for batch in batches:
+        assert batch.keys() - plain[0].keys() == {"view", "patient"}
+        assert batch["view"].shape == batch["image"].shape and batch["view"].dtype == np.float32
+        assert batch["patient"].dtype == np.int32
+        np.testing.assert_array_equal(batch["patient"], PATIENT[batch["id"]])
+    assert_same(take(pipeline, 2, 4), batches[4:])
+    assert_same(take(pipeline, 6, rows=slice(1, 3)), [{k: v[1:3] for k, v in batch.items()} for batch in batches])
+    assert len({batch["view"].tobytes() for batch in take(Pipeline(**how | {"seed": 4}, views=Views()), 6)}) == 6
+
+
+def test_a_view_is_of_the_image_in_the_store_whatever_augments_the_image(people):
+    others = ("turn_p", "rotate_p", "elastic_p", "shift_p", "blur_p", "contrast_p", "noise_p")
+    flips = Views(flip_axes=(1,), flip_p=1.0, **dict.fromkeys(others, 0.0))
+    for batch in take(Pipeline(store=people, batch_size=4, seed=3, augmentation=EVERYTHING, views=flips), 6):
+        np.testing.assert_array_equal(batch["view"], people.unit_range(batch["id"])[:, :, ::-1])
+
+
+def test_the_other_image_is_of_the_same_patient_and_trained_on(people):
+    ids = np.array([0, 10, 1, 3, 6, 8, 2, 7, 4])  # two of c, four of a, two of nobody known, one of b
+    pipeline = Pipeline(store=people, batch_size=9, seed=0, ids=ids, views=Views(enabled=False), pair="patient")
+    partners = {id_: set() for id_ in ids.tolist()}
+    for batch in take(pipeline, 40):
+        for id_, view in zip(batch["id"].tolist(), batch["view"], strict=True):
+            partners[id_] |= {i for i in range(12) if np.array_equal(people.unit_range(np.array([i]))[0], view)}
+    a = {1, 3, 6, 8}
+    alone = {id_: {id_} for id_ in (2, 7, 4)}
+    assert partners == {0: {10}, 10: {0}, **{id_: a - {id_} for id_ in a}, **alone}
+
+
+def test_held_out_images_have_the_same_view_in_any_batch(people):
+    ids = np.array([4, 0, 7, 5, 3])
+    whole = next(held_out_batches(people, ids, 5, Views(), "patient"))
+    parts = list(held_out_batches(people, ids, 2, Views(), "patient"))
+    np.testing.assert_array_equal(whole["patient"], PATIENT[ids])
+    for name in ("image", "view", "patient", "id"):
+        np.testing.assert_array_equal(np.concatenate([part[name] for part in parts])[:5], whole[name], name)
+    assert not np.array_equal(whole["view"], whole["image"])
+    assert next(held_out_batches(people, ids, 5)).keys() == {"image", "id", "mask"}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"views": Views(enabled=False)}, r"config\.views varies nothing, so .* set views\.enabled to True and give"),
+        (
+            {"views": Views(enabled=False), "pair": "patient", "ids": np.array([0, 1, 2])},
+            r"varies nothing, and no patient in .* has two images, so",
+        ),
+        ({"ids": np.array([1, 6, 3])}, r"all 3 images to train on of .* are of one patient"),
+        ({"pair": "twin"}, r"config\.pair='twin' is not known; give image or patient"),
+        ({"views": Views(flip_axes=(2,))}, r"views\.flip_axes=\(2,\) names axis 2"),
+    ],
+)
+def test_pairs_that_teach_nothing_are_refused(people, given, told):
+    with pytest.raises(UserError, match=told):
+        Pipeline(**{"store": people, "batch_size": 2, "seed": 0, "views": Views(), **given})
+
+
+def test_views_of_latents_are_refused(tmp_path):
+    latents = written(tmp_path / "s", 6, latent={"autoencoder": "0"})
+    with pytest.raises(UserError, match="holds latents, views are of images"):
+        Pipeline(store=latents, batch_size=2, seed=0, views=Views())

@@ -155,7 +155,7 @@ def _read_vectors(path: Path) -> np.ndarray:
         raise UserError(f"{path} is missing; give the vectors of the images, float32 [images, numbers].") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); save an array of float32 with numpy.save.") from None
-    if vectors.dtype not in (np.float32, np.float64) or vectors.ndim != 2 or not vectors.shape[1]:
+    if vectors.dtype.newbyteorder("=") not in (np.float32, np.float64) or vectors.ndim != 2 or not vectors.shape[1]:
         raise UserError(f"{path} holds {vectors.dtype} {vectors.shape}; give float32 or float64 [images, numbers].")
     return vectors
 
@@ -187,9 +187,9 @@ def _read_about(path: Path) -> dict[str, Any]:
     if not isinstance(about, dict) or not isinstance(about.get("name", ""), str):
         raise UserError(f'{path} must look like {{"name": "…", "invariant_to": […], "trained_on": "other"}}; mend it.')
     words = about.get("invariant_to", [])
-    if not isinstance(words, list) or (strange := [word for word in words if word not in INVARIANCES]):
-        told = f" {strange[0]!r}" if isinstance(words, list) else ""
-        raise UserError(f"{path}: invariant_to{told} is not known; list any of {', '.join(INVARIANCES)}.")
+    strange = [word for word in words if word not in INVARIANCES] if isinstance(words, list) else [words]
+    if strange:
+        raise UserError(f"{path}: invariant_to {strange[0]!r} is not known; list any of {', '.join(INVARIANCES)}.")
     if about.get("trained_on", "unknown") not in TRAINED_ON:
         raise UserError(f"{path}: trained_on={about['trained_on']!r} is not known; give {', '.join(TRAINED_ON)}.")
     return about

@@ -18,6 +18,7 @@ from jaxtyping import Float32
 from scipy import ndimage
 
 from memjax.data.augment import Flip, Rotate, Transform, planes_of
+from memjax.data.warp import smooth_field, warped
 from memjax.errors import UserError
 
 Image = Float32[np.ndarray, "*space c"]
@@ -59,11 +60,11 @@ class Shift:
 
 @dataclass(frozen=True)
 class Elastic:
-    """With probability `p` deform smoothly: control points move by up to this share of each side, cubic B-splines
-    between them (free-form deformation; Rueckert et al., IEEE TMI 18:712, 1999); edges repeat.
+    """With probability `p` deform smoothly: control points move by up to this share of each side; edges repeat.
 
-    `smoothness` is the distance of control points, as a share of each side. What is within 0.4 of it never folds.
-    """  # noqa: D205  (one sentence)
+    `smoothness` is the distance of control points, as a share of each side, with cubic B-splines between them. What
+    moves by up to 0.4 of it never folds.
+    """
 
     amount: float
     smoothness: float = 0.25
@@ -76,14 +77,11 @@ class Elastic:
             return image
         amount = _up_to(self.amount, rng, full=self.full)
         space = image.shape[:-1]
-        to = np.stack(np.meshgrid(*(np.arange(n, dtype=np.float32) for n in space), indexing="ij", sparse=False))
+        places = []
         for axis, length in enumerate(space):
-            to[axis] += np.float32(amount * length) * smooth_field(space, self.smoothness, rng)
-        result = np.empty_like(image)
-        for channel in range(image.shape[-1]):
-            order = 0 if channel in self.label_channels else 1
-            ndimage.map_coordinates(image[..., channel], to, result[..., channel], order=order, mode="nearest")
-        return result
+            own = np.arange(length, dtype=np.float32).reshape([-1 if a == axis else 1 for a in range(len(space))])
+            places.append(own + np.float32(amount * (length - 1)) * smooth_field(space, self.smoothness, rng))
+        return warped(image, places, self.label_channels)
 
 
 @dataclass(frozen=True)
@@ -146,8 +144,9 @@ class Noise:
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """All that the views of a run may differ by, each with its own probability; its fields are the keys of
-    `config.views`. A strength or a probability of 0 turns it off.
+    """All that the views of a run may differ by; its fields are the keys of `config.views`.
+
+    Each has a probability of its own. A strength or a probability of 0 turns it off.
 
     Args:
       enabled: False turns everything off.
@@ -171,7 +170,7 @@ class Views:
 
     Raises:
       UserError: a value is out of its range.
-    """  # noqa: D205  (one sentence)
+    """
 
     enabled: bool = True
     flip_axes: tuple[int, ...] | None = None
@@ -179,7 +178,7 @@ class Views:
     turn_p: float = 0.5
     rotate_degrees: float = 5.0
     rotate_p: float = 0.5
-    rotate_plane: tuple[int, int] | None = None
+    rotate_plane: tuple[int, ...] | None = None
     elastic: float = 0.02
     elastic_smoothness: float = 0.25
     elastic_p: float = 0.25
@@ -245,7 +244,7 @@ class Views:
         """Return what is done to an image of this spatial shape, in order: first what moves it, noise last."""
         self.check(space)
         axes = tuple(range(len(space))) if self.flip_axes is None else self.flip_axes
-        planes = [self.rotate_plane] if self.rotate_plane else planes_of(space)
+        planes = [(min(self.rotate_plane), max(self.rotate_plane))] if self.rotate_plane else planes_of(space)
         labels = label_channels
         every: dict[str, Transform] = {
             "flips": Flip(axes, self.flip_p),
@@ -264,31 +263,6 @@ class Views:
         for transform in self.transforms(image.shape[:-1], label_channels):
             image = transform(image, rng)
         return image
-
-
-def smooth_field(space: Sequence[int], smoothness: float, rng: np.random.Generator) -> Float32[np.ndarray, "*space"]:
-    """Return a smooth random field in [-1, 1]: cubic B-splines of control points uniform there.
-
-    Args:
-      space: its shape.
-      smoothness: the distance of control points, as a share of each side.
-      rng: what draws them.
-    """
-    bases = [_splines(length, smoothness) for length in space]
-    field = rng.uniform(-1, 1, [basis.shape[1] for basis in bases]).astype(np.float32)
-    for basis in bases:  # each product puts the axis it smooths last, so after all of them the order is the first one
-        field = np.tensordot(field, basis, (0, 1))
-    return field
-
-
-def _splines(length: int, smoothness: float) -> np.ndarray:
-    """Return what each control point counts at each pixel: float32 [length, points], rows sum to 1."""
-    place = np.arange(length) / (max(length - 1, 1) * smoothness)
-    points = int(np.ceil(1 / smoothness)) + 3
-    distance = abs(place[:, None] - (np.arange(points) - 1))
-    near = 2 / 3 - distance**2 + distance**3 / 2
-    far = (2 - distance) ** 3 / 6
-    return np.where(distance < 1, near, np.where(distance < 2, far, 0)).astype(np.float32)
 
 
 def _up_to(strength: float, rng: np.random.Generator, *, full: bool) -> float:
