@@ -1,18 +1,20 @@
 """Find which synthetic images are copies of training images.
 
     python -m launch.audit --train=DIR --synthetic=DIR [--heldout=DIR] --out=DIR [--symmetry=all] [--release=DIR]
+        [--detectors=all] [--descriptor=RUN] [--embeddings=NAME=DIR] [--labels=review.sqlite]
 
 Takes folders of image files or image stores. Writes report.html, report.json, pairs.csv and figures/ into --out.
 Exit status: 0 no copies found, 3 copies found, 2 something is wrong with what was given.
 """
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
 
-from launch import boot, inputs
+from launch import boot, detecting, inputs
 from memjax.errors import UserError
 from memjax.orientation import SYMMETRIES
 
@@ -71,6 +73,7 @@ def main() -> int:
     out, cache, released = _outputs({role: one.path for role, one in given.items()})
     how = inputs.preparation()
     question = _question()
+    detecting.check()
 
     from memjax.audit.findings import ImageSet
     from memjax.audit.release import release
@@ -79,21 +82,25 @@ def main() -> int:
     stores = stores_together(given, how, cache, workers=boot.workers())
     sets = {role: ImageSet(role=role, given=str(given[role].path), store=stores[role]) for role in given}
 
+    detecting.check_labels(stores)
     boot.keep_freed_memory()
     boot.use_compilation_cache(cache / "compiled")
     from memjax.audit.audit import audit
     from memjax.audit.report import write
 
+    mesh = _mesh(len(stores["synthetic"]))
+    question = dataclasses.replace(question, detectors=detecting.detectors(stores, cache, mesh))
     findings = audit(
         sets["train"],
         sets["synthetic"],
         sets.get("heldout"),
         question,
-        mesh=_mesh(len(stores["synthetic"])),
+        mesh=mesh,
         kept=cache,
         progress=boot.pairs_bar,
         tell=boot.say,
     )
+    findings = detecting.with_labels(findings)
     write(out, findings, command=boot.command())
     if released:
         release(released, findings, given["synthetic"].path)
@@ -184,6 +191,11 @@ def _tell(findings: "Findings", out: Path) -> None:
 
     verdict = "no copies found" if findings.decision.is_clean else "copies found"
     boot.say(f"{verdict}: {verdict_sentence(findings)} Threshold {findings.decision.threshold:.4f}.")
+    if findings.agreement:
+        boot.say(
+            f"all {len(findings.agreement.names)} detectors together call {int(findings.agreement.is_copy.sum())} of "
+            f"{len(findings.agreement.is_copy)} images copies"
+        )
     boot.say(f"the report: {out / 'report.html'}")
     if findings.leaks:
         boot.say(f"first: {len(findings.leaks)} images or patients are in more than one of the folders; see the report")

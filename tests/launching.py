@@ -166,6 +166,7 @@ def _loaded(name: str) -> ModuleType:
         for flag in flags.FLAGS.flags_by_module_dict().pop(module):
             delattr(flags.FLAGS, flag.name)
         del sys.modules[module]
+        vars(sys.modules["launch"]).pop(module.partition(".")[2], None)  # `from launch import …` looks there first
     return importlib.import_module(f"launch.{name}")
 
 

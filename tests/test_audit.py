@@ -1,5 +1,6 @@
 """The audit as a whole, on phantoms and on real images, against what is known of them."""
 
+import dataclasses
 import itertools
 import os
 from pathlib import Path
@@ -10,6 +11,8 @@ from small_findings import make_store
 
 from memjax.audit.audit import Question, audit
 from memjax.audit.decide import Criterion
+from memjax.audit.detectors import make_detectors
+from memjax.audit.embedded import Embedding
 from memjax.audit.findings import ImageSet
 from memjax.data.copies import stand_in_generator
 from memjax.data.phantoms import draw
@@ -132,6 +135,79 @@ def test_sets_that_do_not_go_together_are_refused(tmp_path):
             audited(tmp_path, small, other, None)
     with pytest.raises(UserError, match="channels 0 to 0"):
         audited(tmp_path, small, same, None, Question(k=1, channels=(1,)))
+
+
+def means(images):
+    """A stand-in for a network: the means of quarters, which know no flips."""
+    array = images.block(0, len(images)).astype(np.float32)
+    mirrored = array + array[:, ::-1] + array[:, :, ::-1] + array[:, ::-1, ::-1]
+    return mirrored.reshape(len(array), 8, 4, 8, 4).mean((2, 4)).reshape(len(array), -1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Refuses:
+    """A detector that must not be asked again."""
+
+    detector: object
+
+    def __getattr__(self, name):
+        return getattr(self.detector, name)
+
+    def search(self, query, gallery, setting):
+        raise AssertionError(f"{self.detector.name} was asked again")
+
+
+def test_detectors_are_calibrated_alike_and_put_together(tmp_path):
+    """Leaked and constant images count for none of them; searches are kept; tau is the follow-up's."""
+    (train, synthetic, heldout), planted = phantom_sets(
+        tmp_path, "chest", (32, 32), train=60, heldout=40, novel=30, per_kind=3
+    )
+    images = np.concatenate([synthetic.store.images, np.full((1, 32, 32, 1), 7, np.uint8)])
+    synthetic = image_set(tmp_path / "flat", "synthetic", images)
+    images = np.concatenate([heldout.store.images, train.store.images[:5], np.full((1, 32, 32, 1), 7, np.uint8)])
+    patients = [*(item.patient for item in heldout.store.items), *(f"new-{i}" for i in range(6))]
+    leaky = image_set(tmp_path / "leaky", "heldout", images, patients)
+    detectors = make_detectors(
+        ["correlation-unturned", "correlation", "ratio", "ssim", "embedding-msd:means"],
+        {"means": Embedding(embed=means, invariant_to=("flips",), is_control=True)},
+    )
+    findings = audited(tmp_path, train, synthetic, leaky, Question(detectors=detectors))
+    by_name = {found.name: found for found in findings.detectors}
+    assert list(by_name) == ["correlation-unturned", "ratio", "ssim", "embedding-msd:means"]  # without the audit's own
+    kind = np.array([*planted.kind, "flat"])
+    for found in findings.detectors:
+        np.testing.assert_array_equal(found.null.id, np.arange(40))
+        assert dict(found.null.left_out) == dict(findings.null.left_out)
+        assert found.synthetic_to_train.id[-1, 0] == -1
+        assert np.isnan(found.decision.p_value[-1])
+        assert found.decision.is_copy[kind == "exact"].all()
+        assert found.decision.is_copy[kind == ""].sum() <= 2
+        allowed = ~np.isin(found.train_to_heldout.id, np.arange(40, 46))
+        best = np.where(allowed, found.train_to_heldout.score, -np.inf).max(1)
+        tau = np.percentile(best[np.isfinite(best)], 95)
+        assert found.tau == pytest.approx(tau)
+        assert found.tau_n_mem == (found.train_to_synthetic.score[:, 0] > tau).sum() > 0
+        assert found.tau_n_copies == (found.synthetic_to_train.score[:, 0] > tau).sum()
+    assert not by_name["correlation-unturned"].decision.is_copy[kind == "flipped"].any()
+    assert by_name["embedding-msd:means"].decision.is_copy[kind == "flipped"].all()
+
+    agreed = findings.agreement
+    assert agreed.names == ("correlation", *by_name)
+    assert agreed.is_copy[np.isin(kind, ["exact", "flipped"])].all()
+    assert agreed.is_copy[kind == ""].sum() <= 2
+    assert not agreed.is_copy[-1]
+    assert {growth.of for growth in findings.growth} == {"images", "patients"}
+
+    again = audited(tmp_path, train, synthetic, leaky, Question(detectors=[Refuses(d) for d in detectors]))
+    for one, two in zip(findings.detectors, again.detectors, strict=True):
+        np.testing.assert_array_equal(one.decision.p_value, two.decision.p_value)
+
+    alone = audited(tmp_path, train, synthetic, None, Question(detectors=detectors))
+    thresholds = {found.name: found.decision.threshold for found in alone.detectors}
+    assert thresholds["ratio"] == -1 / 3
+    assert thresholds["embedding-msd:means"] == 0
+    assert all(np.isnan(found.tau) for found in alone.detectors)
+    assert alone.agreement is None
 
 
 def kermany(size=None):

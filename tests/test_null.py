@@ -9,6 +9,8 @@ from scipy import stats
 from memjax.audit.null import fit_null, from_log_closeness, log_closeness
 from memjax.errors import UserError
 
+LAWS = ("correlation", "msd", "distance", "closeness")
+
 
 def distances_to_scores(distance):
     return 1 - distance**2 / 2
@@ -57,21 +59,45 @@ def test_tail_is_cautious_with_few_patients():
     assert np.median(p) < 0.02
 
 
-def test_p_values_are_uniform_under_the_null():
+def best_scores(rng, n, law):
+    """What a detector of this law makes of n strangers: the nearest of 200 points of 5 dimensions, by its score."""
+    gallery = rng.uniform(-1, 1, (200, 5))
+    query = rng.uniform(-1, 1, (n, 5))
+    square = np.square(query).sum(1)[:, None] + np.square(gallery).sum(1) - 2 * query @ gallery.T
+    d = np.sqrt(np.partition(square, 1, axis=1))
+    return {
+        "correlation": 1 - d[:, 0] ** 2 / 20,
+        "msd": -(d[:, 0] ** 2),
+        "distance": -d[:, 0] / d[:, 1],  # the ratio; adaptive and tiled distances are of the same kind
+        "closeness": -np.log(d[:, 0]) * 3 + 2,
+    }[law]
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_p_values_are_uniform_under_the_null(law):
     """What is called at 5 % is called in 5 % of cases (Kolmogorov's distance within its 99.9 % bound)."""
     rng = np.random.default_rng(3)
     p = []
-    for _ in range(400):
-        score = nearest_neighbour_scores(rng, 101, 10)
-        p.append(float(fit_null(score[:-1], np.arange(100), "correlation").p_value(score[-1])))
+    for _ in range(300):
+        score = best_scores(rng, 101, law)
+        p.append(float(fit_null(score[:-1], np.arange(100), law).p_value(score[-1])))
     assert stats.kstest(p, "uniform").pvalue > 1e-3
 
 
+def test_the_ratio_of_distances_has_the_tail_of_its_dimension():
+    score = best_scores(np.random.default_rng(4), 3000, "distance")
+    assert 1 / fit_null(score, np.arange(3000), "distance").mean_excess == pytest.approx(5, rel=0.2)
+
+
 @settings(max_examples=50, deadline=None)
-@given(seed=st.integers(0, 10**6), n=st.integers(2, 60), kind=st.sampled_from(["correlation", "msd"]))
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(2, 60),
+    kind=st.sampled_from(["correlation", "msd", "distance", "closeness"]),
+)
 def test_score_at_inverts_p_value(seed, n, kind):
     rng = np.random.default_rng(seed)
-    score = rng.uniform(-0.5, 0.99, n) if kind == "correlation" else -rng.uniform(0.001, 1, n)
+    score = -rng.uniform(0.001, 1, n) if kind in ("msd", "distance") else rng.uniform(-0.5, 0.99, n)
     patient = np.unique(np.r_[0, 1, rng.integers(0, n, n - 2)], return_inverse=True)[1]
     null = fit_null(score, patient, kind)
     grid = np.sort(np.r_[score, rng.uniform(score.min(), score.max(), 20)])
@@ -105,9 +131,9 @@ def test_resampling_draws_whole_patients():
     assert set(np.round(np.bincount(drawn.patient, drawn.weight), 9)) <= set(range(11))
 
 
-@pytest.mark.parametrize("kind", ["correlation", "msd"])
+@pytest.mark.parametrize("kind", LAWS)
 def test_closeness_round_trips(kind):
-    for s in (0.2, 0.9, 0.9999) if kind == "correlation" else (-1.0, -0.01, -1e-6):
+    for s in (0.2, 0.9, 0.9999) if kind in ("correlation", "closeness") else (-1.0, -0.01, -1e-5):
         assert from_log_closeness(float(log_closeness(s, kind)), kind) == pytest.approx(s)
 
 

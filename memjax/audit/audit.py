@@ -1,13 +1,13 @@
 """The audit as one function: three image stores in, findings out.
 
 Order matters: leaks and duplicates first (they decide which held-out images may serve as reference), then the pairs,
-then the null, then the calls. The three searches are the long part; each is kept on disk when it is done, so that an
-interrupted audit does not repeat it.
+then the null, then the calls, then whatever else other detectors say. The searches are the long part; each is kept on
+disk when it is done, so that an interrupted audit does not repeat it.
 """
 
 import dataclasses
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,24 +15,27 @@ import numpy as np
 from jax.sharding import Mesh
 
 from memjax.audit.above import ScoredPairs, pairs_above
-from memjax.audit.allpairs import AllPairs, allpairs
-from memjax.audit.decide import Criterion, decide, patient_index, summarize
+from memjax.audit.allpairs import AllPairs
+from memjax.audit.correlated import FOREGROUND
+from memjax.audit.decide import Criterion, patient_index
 from memjax.audit.describe import Descriptor, Score, constant_images, foreground
-from memjax.audit.findings import Decision, Findings, Histogram, ImageSet, Neighbours, NullSummary
-from memjax.audit.keep import kept_above, kept_pairs
+from memjax.audit.detectors import Detector
+from memjax.audit.findings import Findings, Growth, Histogram, ImageSet, NullSummary
+from memjax.audit.judge import judge
+from memjax.audit.keep import kept_above
 from memjax.audit.leaks import NEAR_IDENTICAL, duplicate_groups, find_leaks, leaked_heldout, near_identical
-from memjax.audit.null import Null, fit_null
+from memjax.audit.opinions import ask, split_by_use, together
 from memjax.audit.plan import Kind
+from memjax.audit.richness import growth
+from memjax.audit.setting import Progress, Setting
 from memjax.errors import UserError
 from memjax.mesh import narrowed
-from memjax.orientation import Symmetry, orientations
+from memjax.orientation import Symmetry
 
 _NEIGHBOURS = 10  # kept per image for counting, whatever is listed
 _FOREGROUND_BELOW = 0.95  # part of the pixels; above it a set has no background worth leaving out
 _FEW_PATIENTS = 20
 _BINS = 400  # of the histogram of all pairs
-
-Progress = Callable[[str, int], Callable[[int], object]]  # (what, pairs in all) -> called with pairs done
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,7 @@ class Question:
     criterion: what is called a copy.
     foreground: also decide on the foreground alone, where the training set has a common background.
     plan: how pairs are searched; the answer does not depend on it.
+    detectors: others to ask, besides the score.
     """
 
     k: int = 3
@@ -55,6 +59,7 @@ class Question:
     criterion: Criterion = dataclasses.field(default_factory=Criterion)
     foreground: bool = True
     plan: Kind | Literal["auto"] = "auto"
+    detectors: Sequence[Detector] = ()
 
 
 def audit(
@@ -87,28 +92,22 @@ def audit(
     heldout = heldout and _with_constant(heldout)
     sets = [images for images in (train, heldout, synthetic) if images is not None]
     _check(sets, question)
-    group = orientations(train.store.manifest.shape[:-1], question.symmetry)
-    k = max(question.k, _NEIGHBOURS)
     leaks = find_leaks(sets)
+    setting = Setting(
+        mesh=mesh,
+        symmetry=question.symmetry,
+        channels=question.channels,
+        k=max(question.k, _NEIGHBOURS),
+        kept=kept,
+        plan=question.plan,
+        progress=progress,
+        tell=tell,
+    )
+    group = setting.group(train.store)
 
     def search(query: ImageSet, gallery: ImageSet, descriptor: Descriptor, what: str, bins: int = 0) -> AllPairs:
-        def run(unfinished: Path) -> AllPairs:
-            return allpairs(
-                query.store,
-                gallery.store,
-                k=k,
-                group=group,
-                mesh=narrowed(mesh, len(query.store)),
-                descriptor=descriptor,
-                plan=question.plan,
-                bins=bins,
-                unfinished=unfinished,
-                progress=progress(what, len(query.store) * len(gallery.store)),
-                tell=lambda sentence: tell(f"{what}: {sentence}"),
-            )
-
-        digests = (query.store.manifest.digest, gallery.store.manifest.digest)
-        return kept_pairs(kept, digests, descriptor, group, k, run)
+        named = dataclasses.replace(setting, what=what)
+        return named.pairs(query.store, gallery.store, descriptor, group=group, bins=bins)
 
     def within(images: ImageSet, descriptor: Descriptor) -> ScoredPairs:
         what, n = f"{images.role} against itself", len(images.store)
@@ -137,18 +136,33 @@ def audit(
     if heldout and reference and question.score == "correlation":
         leaks += near_identical(train, heldout, reference.query_to_gallery)
     excluded = leaked_heldout(heldout, train, leaks) if heldout else {}
-    decision, null = _judge(question, train, heldout, pairs, reference, excluded)
+    judged = partial(judge, question.criterion, question.score, train=train, heldout=heldout, excluded=excluded)
+    decision, null = judged(found=pairs, reference=reference)
 
-    mask = foreground(train.store, group) if question.foreground else None
-    share = 1.0 if mask is None else float(mask.mean())
+    mask, share = None, 1.0
+    if question.foreground or any(detector.name == FOREGROUND.name for detector in question.detectors):
+        mask = foreground(train.store, group)
+        share = float(mask.mean())
+    mask = mask if 0 < share < _FOREGROUND_BELOW else None
     on_foreground = None
-    if mask is not None and 0 < share < _FOREGROUND_BELOW:
+    if question.foreground and mask is not None:
         masked = dataclasses.replace(plain, mask=mask)
         front = search(synthetic, train, masked, "the same on the foreground")
         front_reference = heldout and search(heldout, train, masked, "held-out on the foreground")
-        on_foreground = (*_judge(question, train, heldout, front, front_reference, excluded), front)
+        on_foreground = (*judged(found=front, reference=front_reference), front)
 
-    return Findings(
+    warnings = _warnings(train, synthetic, heldout, null, excluded)
+    asked, not_asked = split_by_use(question.detectors, question.score, mask)
+    others = ask(
+        asked,
+        train,
+        synthetic,
+        heldout,
+        criterion=question.criterion,
+        setting=dataclasses.replace(setting, mask=mask),
+        excluded=excluded,
+    )
+    findings = Findings(
         train=train,
         synthetic=synthetic,
         heldout=heldout,
@@ -163,65 +177,35 @@ def audit(
         all_pairs=pairs.histogram or Histogram(edges=np.array([]), count=np.array([])),
         null=null,
         decision=decision,
-        foreground_share=share,
+        foreground_share=share if question.foreground else 1.0,
         foreground=on_foreground and on_foreground[0],
         foreground_null=on_foreground and on_foreground[1],
         foreground_score=on_foreground and on_foreground[2].query_to_gallery.score[:, 0],
         duplicates=duplicate_groups(train, within(train, Descriptor(channels=question.channels))),
         leaks=leaks,
-        warnings=_warnings(train, synthetic, heldout, null, excluded),
+        warnings=[*warnings, *not_asked],
+        detectors=others,
     )
+    return dataclasses.replace(
+        findings, agreement=together(findings, question.criterion.rate), growth=_growth(findings)
+    )
+
+
+def _growth(findings: Findings) -> list[Growth]:
+    """Say how many training images and patients more samples would reveal; nothing where there are no copies."""
+    is_copy = findings.decision.is_copy
+    if not is_copy.any():
+        return []
+    train, ids = findings.train, np.arange(len(findings.train.store))
+    nearest = findings.synthetic_to_train.id[:, 0]
+    grown = [growth(nearest, is_copy, groups=ids, of="images")]
+    if train.store.manifest.has_patients:
+        grown.append(growth(nearest, is_copy, groups=patient_index(train, ids), of="patients"))
+    return grown
 
 
 def _with_constant(images: ImageSet) -> ImageSet:
     return dataclasses.replace(images, constant=constant_images(images.store))
-
-
-def _judge(
-    question: Question,
-    train: ImageSet,
-    heldout: ImageSet | None,
-    pairs: AllPairs,
-    reference: AllPairs | None,
-    excluded: dict[int, str],
-) -> tuple[Decision, NullSummary | None]:
-    """Fit the null to the held-out images that may serve as reference, and call the copies."""
-    null, summary, near = None, None, None
-    criterion = question.criterion
-    if heldout is None or reference is None:
-        if criterion.rule != "value":
-            criterion = dataclasses.replace(criterion, rule="identical")
-    else:
-        null, summary = _reference(question.score, heldout, reference.query_to_gallery, excluded)
-        near = _of_used(reference.gallery_to_query, excluded)
-    decision = decide(
-        criterion,
-        train=train,
-        synthetic_to_train=pairs.query_to_gallery,
-        train_to_synthetic=pairs.gallery_to_query,
-        null=null,
-        train_to_heldout=near,
-    )
-    return decision, summary
-
-
-def _reference(
-    score: Score, heldout: ImageSet, nearest: Neighbours, excluded: dict[int, str]
-) -> tuple[Null, NullSummary]:
-    reasons = Counter(excluded.values())
-    no_contrast = [i for i in np.flatnonzero(nearest.id[:, 0] < 0).tolist() if i not in excluded]
-    if no_contrast:
-        reasons["it has no contrast"] = len(no_contrast)
-    used = np.setdiff1d(np.arange(len(heldout.store)), [*excluded, *no_contrast])
-    best = nearest.score[used, 0]
-    null = fit_null(best, patient_index(heldout, used), score)
-    by_patient = heldout.store.manifest.has_patients
-    return null, summarize(null, used, best, by_patient=by_patient, left_out=dict(reasons))
-
-
-def _of_used(train_to_heldout: Neighbours, excluded: dict[int, str]) -> np.ndarray:
-    """Return each training image's scores with the held-out images that serve as reference; -inf for the others."""
-    return np.where(np.isin(train_to_heldout.id, list(excluded)), -np.inf, train_to_heldout.score)
 
 
 def _check(sets: Sequence[ImageSet], question: Question) -> None:
@@ -272,7 +256,7 @@ def _warnings(
     synthetic: ImageSet,
     heldout: ImageSet | None,
     null: NullSummary | None,
-    excluded: dict[int, str],
+    excluded: Mapping[int, str],
 ) -> list[str]:
     """Say in one sentence each what limits the conclusion."""
     told = []

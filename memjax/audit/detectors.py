@@ -5,7 +5,7 @@ A detector says nothing about what is a copy; `judge` calibrates its scores on h
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from memjax.audit.adaptive import Adaptive
 from memjax.audit.aligned import AlignedSSIM
@@ -19,6 +19,7 @@ from memjax.audit.tiled import Tiled
 from memjax.errors import UserError
 
 
+@runtime_checkable
 class Detector(Protocol):
     """One way to tell copies."""
 

@@ -52,6 +52,21 @@ def kept_above(
     return ScoredPairs(**arrays)
 
 
+def kept_lists(
+    folder: Path, asked: Any, search: Callable[[], tuple[Neighbours, Neighbours]]
+) -> tuple[Neighbours, Neighbours]:
+    """Return both sides' lists of a detector from `folder`, or run and keep its search.
+
+    `asked` is everything that decides them: digests and settings, as JSON knows them.
+    """
+
+    def run(unfinished: Path) -> dict[str, Any]:
+        return _of_pairs(AllPairs(**dict(zip(_DIRECTIONS, search(), strict=True)), histogram=None))
+
+    pairs = _to_pairs(_kept(folder, "detector", asked, run, _to_pairs))
+    return pairs.query_to_gallery, pairs.gallery_to_query
+
+
 def _described(descriptor: Descriptor, group: tuple[Orientation, ...]) -> list[Any]:
     mask = None if descriptor.mask is None else array_digest(descriptor.mask)
     return [descriptor.score, descriptor.channels, mask, [orientation.name for orientation in group]]

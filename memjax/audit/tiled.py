@@ -11,7 +11,6 @@ differences.
 """
 
 import dataclasses
-import functools
 import itertools
 
 import jax
@@ -100,20 +99,20 @@ def _search(query: Images, gallery: Images, setting: Setting) -> tuple[Shortlist
         padded[: len(ids), :-1] = flat
         return padded[:, index].reshape(n, len(cut), -1)
 
-    found = tuple(Shortlist.nothing(len(images), setting.k + _SPARE) for images in (query, gallery))
+    by_query, by_gallery = (Shortlist.nothing(len(images), setting.k + _SPARE) for images in (query, gallery))
     done = setting.progress(f"{setting.what}, tiles", len(query) * len(gallery))
     for start in range(0, len(query), rows):
         x = jax.device_put(described_block(query, start, rows), spread)
         for left in range(0, len(gallery), width):
             y = jax.device_put(described_block(gallery, left, width), whole)
             block = np.asarray(_block_scores(x, y, size))[: len(query) - start, : len(gallery) - left]
-            _take(found[0], block, start, left)
-            _take(found[1], block.T, left, start)
+            _take(by_query, block, start, left)
+            _take(by_gallery, block.T, left, start)
             done(block.size)
-    return found
+    return by_query, by_gallery
 
 
-@functools.partial(jax.jit)
+@jax.jit
 def _block_scores(
     x: Float[Array, "s tiles p"], y: Float[Array, "n tiles p"], size: Float[Array, " tiles"]
 ) -> Float[Array, "s n"]:

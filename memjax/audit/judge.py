@@ -1,0 +1,177 @@
+"""From a search to a judgement: the same calibration for every detector.
+
+Each detector's best training score of a synthetic image is compared with those of held-out images, by patient, under
+its score's law (`null`); calls, counts and intervals follow (`decide`). Held-out images that leaked, and images without
+contrast, are left out for all detectors alike.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from memjax.audit.allpairs import AllPairs
+from memjax.audit.decide import Criterion, decide, patient_index, summarize
+from memjax.audit.detectors import Detector
+from memjax.audit.findings import Decision, Detected, ImageSet, Neighbours, NullSummary
+from memjax.audit.null import Law, Null, fit_null
+from memjax.audit.setting import Found
+
+_NEVER = 0.0  # the largest that a negative distance can be: none exceeds it
+_TAU = 95.0  # percentile
+
+
+def judge(
+    criterion: Criterion,
+    law: Law,
+    *,
+    train: ImageSet,
+    heldout: ImageSet | None,
+    found: AllPairs | Found,
+    reference: AllPairs | Found | None,
+    excluded: Mapping[int, str],
+    without_reference: Criterion | None = None,
+) -> tuple[Decision, NullSummary | None]:
+    """Fit the null to the held-out images that may serve as reference, and call the copies.
+
+    Args:
+      criterion: how copies are called.
+      law: the score's.
+      train: the training set.
+      heldout: the held-out set.
+      found: synthetic images against training images.
+      reference: held-out images against training images.
+      excluded: ids of held-out images that may not stand for unseen patients, with the reason.
+      without_reference: how copies are called without held-out images, where the criterion is not a score; default:
+        if they are practically identical.
+
+    Raises:
+      UserError: there are fewer than two unseen patients, or nothing has a score.
+    """
+    null, summary, near = None, None, None
+    if heldout is None or reference is None:
+        if criterion.rule != "value":
+            criterion = without_reference or dataclasses.replace(criterion, rule="identical")
+    else:
+        null, summary = _reference(law, heldout, reference.query_to_gallery, excluded)
+        near = of_used(reference.gallery_to_query, excluded)
+    decision = decide(
+        criterion,
+        train=train,
+        synthetic_to_train=found.query_to_gallery,
+        train_to_synthetic=found.gallery_to_query,
+        null=null,
+        train_to_heldout=near,
+    )
+    return decision, summary
+
+
+def detected(
+    detector: Detector,
+    criterion: Criterion,
+    *,
+    train: ImageSet,
+    heldout: ImageSet | None,
+    found: Found,
+    reference: Found | None,
+    excluded: Mapping[int, str],
+) -> Detected:
+    """Say what a detector finds, given its searches of the synthetic and the held-out images.
+
+    A score given as threshold belongs to the audit's own search; other detectors then declare its false-discovery rate.
+    Without held-out images their published threshold decides, or they call nothing.
+
+    Raises:
+      UserError: there are fewer than two unseen patients, or nothing has a score.
+    """
+    published = _NEVER if detector.published is None else detector.published
+    decision, null = judge(
+        Criterion(rate=criterion.rate) if criterion.rule == "value" else criterion,
+        detector.law,
+        train=train,
+        heldout=heldout,
+        found=found,
+        reference=reference,
+        excluded=excluded,
+        without_reference=Criterion(rule="value", value=published),
+    )
+    tau = float("nan")
+    if reference is not None:
+        tau = follow_up_threshold(of_used(reference.gallery_to_query, excluded))
+    return Detected(
+        name=detector.name,
+        title=detector.title,
+        source=detector.source,
+        invariant_to=detector.invariant_to,
+        is_control=detector.is_control,
+        score_name=detector.score_name,
+        synthetic_to_train=found.query_to_gallery,
+        train_to_synthetic=found.gallery_to_query,
+        heldout_to_train=reference and reference.query_to_gallery,
+        train_to_heldout=reference and reference.gallery_to_query,
+        null=null,
+        decision=decision,
+        tau=tau,
+        tau_n_mem=int((found.gallery_to_query.score[:, 0] > tau).sum()),
+        tau_n_copies=int((found.query_to_gallery.score[:, 0] > tau).sum()),
+    )
+
+
+def follow_up_threshold(train_to_heldout: np.ndarray) -> float:
+    """Return tau of the follow-up of paper B: the 95th percentile of the training images' best held-out scores.
+
+    About 5 % of the training images have a held-out image above it, so as many "memorized" ones are to be expected of a
+    perfect generator that draws as many images as are held out, and more if it draws more; `Decision` has the numbers
+    at equal size.
+
+    Args:
+      train_to_heldout: each training image's scores with held-out images, [N, k]; -inf for none.
+
+    Returns:
+      The score; nan if fewer than two training images have one.
+    """
+    best = train_to_heldout.max(axis=1)
+    best = best[best > -np.inf]
+    return float(np.percentile(best, _TAU)) if len(best) > 1 else float("nan")
+
+
+def of_used(train_to_heldout: Neighbours, excluded: Mapping[int, str]) -> np.ndarray:
+    """Return each training image's scores with the held-out images that serve as reference; -inf for the others."""
+    return np.where(np.isin(train_to_heldout.id, list(excluded)), -np.inf, train_to_heldout.score)
+
+
+def with_contrast(found: Found, query: ImageSet, gallery: ImageSet) -> Found:
+    """Return what was found without images that have no contrast: they have no score, whatever the detector says."""
+    return Found(
+        query_to_gallery=_without(found.query_to_gallery, own=query.constant, others=gallery.constant),
+        gallery_to_query=_without(found.gallery_to_query, own=gallery.constant, others=query.constant),
+    )
+
+
+def _without(near: Neighbours, *, own: Sequence[int], others: Sequence[int]) -> Neighbours:
+    gone = np.isin(near.id, list(others)) | np.isin(np.arange(len(near.id)), list(own))[:, None] | (near.id < 0)
+    order = np.argsort(gone, axis=1, kind="stable")  # what stays moves up
+    score, id_, orientation, is_gone = (
+        np.take_along_axis(column, order, axis=1) for column in (near.score, near.id, near.orientation, gone)
+    )
+    return dataclasses.replace(
+        near,
+        score=np.where(is_gone, -np.inf, score),
+        id=np.where(is_gone, -1, id_),
+        orientation=np.where(is_gone, 0, orientation).astype(np.int16),
+    )
+
+
+def _reference(
+    law: Law, heldout: ImageSet, nearest: Neighbours, excluded: Mapping[int, str]
+) -> tuple[Null, NullSummary]:
+    reasons = Counter(excluded.values())
+    no_contrast = [i for i in np.flatnonzero(nearest.id[:, 0] < 0).tolist() if i not in excluded]
+    if no_contrast:
+        reasons["it has no contrast"] = len(no_contrast)
+    used = np.setdiff1d(np.arange(len(heldout.store)), [*excluded, *no_contrast])
+    best = nearest.score[used, 0]
+    null = fit_null(best, patient_index(heldout, used), law)
+    by_patient = heldout.store.manifest.has_patients
+    return null, summarize(null, used, best, by_patient=by_patient, left_out=dict(reasons))
