@@ -196,13 +196,13 @@ def test_the_turned_copy_leaves_no_difference(browser, serve, tmp_path):
     wait(browser, lambda: "is shown" in text(browser, "turned"))
     wait(browser, lambda: canvas_values(browser)["Difference"].mean() < before / 3)
     shown = canvas_values(browser)
-    assert np.corrcoef(shown["Training image"].ravel(), shown["Synthetic image"].ravel())[0, 1] > 0.9
+    assert np.corrcoef(shown["Training"].ravel(), shown["Synthetic"].ravel())[0, 1] > 0.9
     press(browser, "z")
     zoomed = canvas_values(browser)
     assert text(browser, "zoom").startswith("Zoom 2×")
-    height, width = zoomed["Synthetic image"].shape
-    middle = shown["Synthetic image"][height // 2 - height // 8 : height // 2 + height // 8, width // 2]
-    enlarged = zoomed["Synthetic image"][height // 4 : 3 * height // 4, width // 2]
+    height, width = zoomed["Synthetic"].shape
+    middle = shown["Synthetic"][height // 2 - height // 8 : height // 2 + height // 8, width // 2]
+    enlarged = zoomed["Synthetic"][height // 4 : 3 * height // 4, width // 2]
     assert np.corrcoef(np.repeat(middle, 2)[: len(enlarged)], enlarged[: 2 * len(middle)])[0, 1] > 0.9
     silent(browser)
 
@@ -237,11 +237,11 @@ def test_volumes_arrive_whole_and_their_slices_go_together(browser, serve, tmp_p
 
     before = canvas_values(browser)
     assert sorted(before) == sorted(
-        f"{side} image, {plane}, slice {middle} of {count}"
+        f"{side}, {plane}, slice {middle} of {count}"
         for side in ("Training", "Synthetic")
         for plane, middle, count in (("axial", 5, 8), ("coronal", 8, 14), ("sagittal", 6, 10))
     )
-    axial = browser.find_element(By.CSS_SELECTOR, "canvas[aria-label^='Synthetic image, axial']")
+    axial = browser.find_element(By.CSS_SELECTOR, "canvas[aria-label^='Synthetic, axial']")
     wheel = ScrollOrigin.from_element(axial)
     webdriver.ActionChains(browser).scroll_from_origin(wheel, 0, 100).perform()
     press(browser, Keys.ARROW_DOWN)
@@ -250,7 +250,7 @@ def test_volumes_arrive_whole_and_their_slices_go_together(browser, serve, tmp_p
     after = canvas_values(browser)
     moved = {label for label in after if label not in before}
     assert moved == {
-        f"{side} image, {place}"
+        f"{side}, {place}"
         for side in ("Training", "Synthetic")
         for place in ("axial, slice 7 of 8", "coronal, slice 2 of 14")
     }

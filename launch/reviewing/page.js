@@ -3,7 +3,7 @@
 
 import { cut, draw, fetchVolume, placed, windowTable } from "./volume.js";
 
-const SIDES = { training: "Training image", synthetic: "Synthetic image", difference: "Difference" };
+const SIDES = { training: "Training", synthetic: "Synthetic", difference: "Difference" };
 const KEYS = { 1: "copy", c: "copy", 2: "novel", n: "novel", 3: "unsure", u: "unsure" };
 const WINDOW = { level: 127.5, width: 255 };
 const MOST_ZOOM = 16;
@@ -35,7 +35,6 @@ async function open(reader) {
   $("review").hidden = false;
   $("who").textContent = `Reader: ${told.reader}`;
   const isVolume = told.planes.length > 1;
-  document.body.classList.toggle("is-volume", isVolume);
   for (const row of document.querySelectorAll(".volumes")) row.hidden = !isVolume;
   $("channels").hidden = told.channels.length < 2;
   for (const { name } of told.channels) $("channel").add(new Option(name));
@@ -48,7 +47,6 @@ function layOut() {
   const planes = review.planes;
   const sides = Object.keys(SIDES).filter((side) => side !== "difference" || hasDifference);
   $("images").style.setProperty("--across", planes.length > 1 ? planes.length : sides.length);
-  $("images").style.setProperty("--down", planes.length > 1 ? sides.length : 1);
   canvases = sides.flatMap((side) => planes.map((_, plane) => ({ side, plane, canvas: newCanvas(plane) })));
   $("images").replaceChildren(
     ...canvases.map(({ side, plane, canvas }) => {
@@ -80,7 +78,7 @@ function newSlider({ name, slices: count }, plane) {
   const [label, slider, told] = ["label", "input", "output"].map((tag) => document.createElement(tag));
   Object.assign(slider, { type: "range", min: 1, max: count, id: `slice-${plane}` });
   slider.addEventListener("input", () => scroll(plane, slider.value - 1 - slices[plane]));
-  label.append(`${name} slice `, slider, told);
+  label.append(`${name}, slice `, slider, told);
   return label;
 }
 
