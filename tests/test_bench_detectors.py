@@ -106,18 +106,15 @@ def test_queries_lie_where_the_parts_say(made):
 
 
 def test_a_twin_in_the_gallery_is_the_right_source_too(made):
+    """The first copy is of image 0, whose nearest is image 1, the same byte for byte; the others' nearest is wrong."""
     gallery = made.parties.gallery
-    digest = gallery.sha256.copy()
-    digest[1] = digest[0]
-    twins = dataclasses.replace(
-        made, parties=dataclasses.replace(made.parties, gallery=dataclasses.replace(gallery, sha256=digest))
-    )
-    at = int(np.flatnonzero(made.copied == 0)[0]) if 0 in made.copied else 0
+    copied, digest = made.copied.copy(), gallery.sha256.copy()
+    copied[0], digest[1] = 0, digest[0]
+    gallery = dataclasses.replace(gallery, sha256=digest)
+    twins = dataclasses.replace(made, copied=copied, parties=dataclasses.replace(made.parties, gallery=gallery))
     score, id_ = np.random.default_rng(0).normal(0, 1, len(made.query)), np.full(len(made.query), -1)
-    copied = made.copied.copy()
-    copied[at] = 0
-    id_[made.parts["exact"].start + at] = 1
-    assert judged(dataclasses.replace(twins, copied=copied), score, id_)["exact", ""]["top1"] == 1 / 20
+    id_[made.parts["exact"].start] = 1
+    assert judged(twins, score, id_)["exact", ""]["top1"] == 1 / 20
 
 
 @pytest.fixture(scope="module")
@@ -214,3 +211,47 @@ def test_the_command_line_says_what_is_missing():
 
 def test_the_caption_counts(made):
     assert "20 copies of images of 60 patients (60 images)" in caption(made)
+
+
+@dataclasses.dataclass(frozen=True)
+class SomeFacts:
+    """What is known of a run's embedding, where a run itself would take a training."""
+
+    patients: frozenset[str] | None
+    saw_train: bool | None
+    digest: str = "weights"
+    invariant_to: tuple[str, ...] = ("flips",)
+
+    @property
+    def trained_on(self):
+        return self
+
+
+def test_patients_that_a_descriptor_has_seen_take_no_part(finished, tmp_path, monkeypatch):
+    seen = frozenset(f"p{i}" for i in range(20))
+    asked_for = []
+
+    def embedder_of(facts):
+        def embed(images):
+            asked_for.append(len(images))
+            flat = np.sort(images.block(0, len(images)).reshape(len(images), -1), axis=1)
+            return np.stack([part.mean(1) for part in np.array_split(flat, 8, axis=1)], 1).astype(np.float32)
+
+        return lambda run, cache, mesh, train: (run.name, embed, facts)
+
+    asked = dataclasses.replace(
+        finished, out=tmp_path / "d.json", only=[], stores=None, descriptors=[str(tmp_path / "mine")], copies=10
+    )
+    monkeypatch.setattr("launch.embedding.embedder_of", embedder_of(SomeFacts(seen, None)))
+    main(dataclasses.replace(asked, only=["embedding-correlation:mine"]))
+    told = json.loads(asked.out.read_text())
+    assert sum(told["about"][f"{group}_patients"] for group in ("gallery", "reference", "control")) == 60
+    assert [d["invariant_to"] for d in told["about"]["detectors"]] == [["flips"]]
+    assert told["about"]["notes"] == [] and len(asked_for) == 2
+
+    monkeypatch.setattr("launch.embedding.embedder_of", embedder_of(SomeFacts(None, True)))
+    with pytest.raises(UserError, match="on which of its patients is not known"):
+        main(asked)
+    monkeypatch.setattr("launch.embedding.embedder_of", embedder_of(SomeFacts(None, None)))
+    with pytest.raises(UserError, match="two of the runs are called 'mine'"):
+        main(dataclasses.replace(asked, descriptors=[*asked.descriptors, *asked.descriptors]))

@@ -60,7 +60,7 @@ def main(asked: Asked) -> None:
     from memjax.data.store import Store
 
     data = Store.open(asked.data)
-    heldout = asked.heldout if isinstance(asked.heldout, float) else Store.open(asked.heldout)
+    heldout = Store.open(asked.heldout) if isinstance(asked.heldout, Path) else asked.heldout
     folders = dict(named(text) for text in asked.embeddings)
     if folders and asked.stores is None:
         raise UserError(
@@ -157,8 +157,9 @@ def write(
 def caption(made: Trial) -> str:
     """Say what the trial's images were."""
     parties = made.parties
+    size = " x ".join(map(str, made.query.shape[1:-1]))
     return (
-        f"Each cell: {len(made.copied)} copies of images of {parties.gallery.n_patients} patients "
+        f"Images of {size}. Each cell: {len(made.copied)} copies of images of {parties.gallery.n_patients} patients "
         f"({len(parties.gallery)} images); thresholds from {parties.reference.n_patients} unseen patients, "
         f"false positives counted on {parties.control.n_patients} others."
     )
@@ -195,7 +196,7 @@ def _setting(made: Trial, data: "Store", mask: np.ndarray | None) -> "tuple[Sett
     from memjax.mesh import audit_mesh
 
     def images(some: np.ndarray) -> ArrayImages:
-        return ArrayImages(some, np.tile(np.float32([0, 255]), (len(some), 1)))
+        return ArrayImages(some, np.tile(np.array([0, 255], np.float32), (len(some), 1)))
 
     labels = data.manifest.label_channels
     reference = made.parties.reference

@@ -42,7 +42,7 @@ class Side:
         return Side(
             images=self.images[places],
             patient=self.patient[places],
-            source=[self.source[place] for place in places],
+            source=[self.source[int(place)] for place in places],
             sha256=self.sha256[places],
         )
 
@@ -73,7 +73,7 @@ def divide(data: "Store", heldout: "Store | float", *, trained_on: Collection[st
     _check(data, heldout)
     owners = _owners(data.items)
     order = [owner for owner in _in_order(owners, seed) if owner not in trained_on]
-    if isinstance(heldout, float):
+    if isinstance(heldout, float | int):
         unseen, unseen_owners, unseen_order = data, owners, order[len(order) - round(heldout * len(order)) :]
         order = order[: len(order) - len(unseen_order)]
     else:
@@ -116,7 +116,7 @@ def one_each(patient: np.ndarray, *, seed: int) -> np.ndarray:
 
 
 def _check(data: "Store", heldout: "Store | float") -> None:
-    stores = [data] if isinstance(heldout, float) else [data, heldout]
+    stores = [data] if isinstance(heldout, float | int) else [data, heldout]
     for store in stores:
         if store.manifest.latent:
             raise UserError(f"{store.path} holds latents; give the store of the images that they are of.")
@@ -145,7 +145,7 @@ def _too_few(data: "Store", heldout: "Store | float", groups: Sequence[Sequence[
         f"there are {gallery} patients to plant copies of, {reference} for reference and {control} for control"
         f"{f' ({n_seen} that a descriptor was trained on left out)' if n_seen else ''}; each needs at least {LEAST}: "
     )
-    if not isinstance(heldout, float):
+    if not isinstance(heldout, float | int):
         return told + f"give --data with {LEAST} patients or more and --heldout with {2 * LEAST} or more."
     needed = int(np.ceil(max(LEAST / (1 - heldout), 2 * LEAST / heldout)))
     return f"{data.path}: {told}with --heldout={heldout:g} that takes {needed} patients or more."
@@ -156,8 +156,8 @@ def _side(store: "Store", owners: np.ndarray, group: Sequence[str]) -> Side:
     return Side(
         images=_bytes_of(store, ids),
         patient=owners[ids],
-        source=[store.items[i].source for i in ids],
-        sha256=np.array([store.items[i].sha256 for i in ids]),
+        source=[store.items[i].source for i in ids.tolist()],
+        sha256=np.array([store.items[i].sha256 for i in ids.tolist()]),
     )
 
 

@@ -132,11 +132,12 @@ def plant(images: np.ndarray, ids: np.ndarray, cell: Cell, *, seed: int) -> np.n
       uint8 [n, *space, channels].
     """
     copies = np.empty_like(images)
-    for copy, image, id_ in zip(copies, unit_range(images), ids, strict=True):
-        rng = np.random.default_rng([seed, int(id_), *cell.name.encode()])
+    for i, id_ in enumerate(ids.tolist()):
+        rng = np.random.default_rng([seed, id_, *cell.name.encode()])
+        image = unit_range(images[i])
         for step in cell.steps:
             image = step(image, rng)
-        copy[...] = as_bytes(image)
+        copies[i] = as_bytes(image)
     return copies
 
 
@@ -156,10 +157,10 @@ def blends(images: np.ndarray, patient: np.ndarray, n: int, *, seed: int) -> np.
     """
     rng = np.random.default_rng([seed, 2])
     made = np.empty((n, *images.shape[1:]), np.uint8)
-    for blend in made:
+    for i in range(n):
         one = int(rng.integers(len(images)))
         other = int(rng.choice(np.flatnonzero(patient != patient[one])))
-        blend[...] = (images[one].astype(np.uint16) + images[other] + 1) // 2
+        made[i] = (images[one].astype(np.uint16) + images[other] + 1) // 2
     return made
 
 

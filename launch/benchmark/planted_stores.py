@@ -1,6 +1,7 @@
 """The trial's images as image stores, so that any network, whoever trained it, can embed them and take part."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def keep(asked: Trial, folder: Path, manifest: "Manifest") -> "dict[str, Store]"
 
 
 def _store(
-    path: Path, manifest: "Manifest", images: np.ndarray, source: "list[str]", patient: np.ndarray | None
+    path: Path, manifest: "Manifest", images: np.ndarray, source: Sequence[str], patient: np.ndarray | None
 ) -> "Store":
     from memjax.data.store import NewItem, Store, StoreWriter
     from memjax.digest import array_digest
@@ -61,17 +62,18 @@ def _store(
                 "--copies, --seed and --descriptor of before."
             )
         return store
-    has_patients = patient is not None and manifest.has_patients
+    owners = patient.tolist() if patient is not None and manifest.has_patients else [""] * len(images)
     with StoreWriter(path, shape=images.shape[1:], dtype="uint8", settings=digests) as writer:
         for i, image in enumerate(images):
-            owner = str(patient[i]) if has_patients else ""
-            item = NewItem(image=image, source=source[i], patient=owner, sha256=digests[i], value_range=(0.0, 255.0))
+            item = NewItem(
+                image=image, source=source[i], patient=owners[i], sha256=digests[i], value_range=(0.0, 255.0)
+            )
             if source[i] not in writer.done:
                 writer.add(source[i], [item])
         return writer.finish(
             dataclasses.replace(
                 manifest,
-                patient_ids=manifest.patient_ids if has_patients else "none",
+                patient_ids=manifest.patient_ids if any(owners) else "none",
                 source_format="planted",
                 preparation={},
                 left_out=(),

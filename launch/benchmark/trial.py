@@ -6,7 +6,7 @@ most that. How many unseen patients really are above is counted on the control p
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +59,7 @@ def plan(
     *,
     copies: int,
     seed: int,
-    progress: Callable[[Sequence[Cell]], Sequence[Cell]] = lambda cells: cells,
+    progress: Callable[[Sequence[Cell]], Iterable[Cell]] = lambda cells: cells,
 ) -> Trial:
     """Plant the copies and put all queries together.
 
