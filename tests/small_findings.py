@@ -7,7 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from memjax.audit.findings import Decision, Findings, Histogram, ImageSet, Interval, Neighbours, NullSummary
+from memjax.audit.agreement import kappas
+from memjax.audit.decide import patient_index
+from memjax.audit.findings import (
+    Agreement,
+    Confusion,
+    Decision,
+    Detected,
+    Findings,
+    Growth,
+    Histogram,
+    ImageSet,
+    Interval,
+    Labelled,
+    Neighbours,
+    NullSummary,
+)
+from memjax.audit.richness import growth
 from memjax.data.manifest import Manifest
 from memjax.data.store import NewItem, Store, StoreWriter
 from memjax.orientation import Orientation, Symmetry, orientations
@@ -265,3 +281,131 @@ def _decision(
 
 def _interval(value: int, whole: int) -> Interval:
     return Interval(value=float(value), low=max(0.0, value * 0.6), high=min(float(whole), value * 1.5))
+
+
+def with_detectors(findings: Findings, *, readers: bool = True, **changes: Any) -> Findings:
+    """Ask three more detectors: pixels as they lie, and two by an embedding that sees no flips and turns.
+
+    Each one's threshold is the best held-out score. The readers agree with the audit's own detector.
+    """
+    group = orientations(findings.train.store.manifest.shape[:-1], "all")
+    assert findings.heldout is not None
+    stores = [given.store for given in (findings.synthetic, findings.train, findings.heldout)]
+    vectors = [_invariant(store.images, group) for store in stores]
+
+    def nearest(query: int, gallery: int, kind: str) -> Neighbours:
+        if kind == "unturned":
+            return brute_force(stores[query], stores[gallery], group[:1])
+        x, y = vectors[query], vectors[gallery]
+        score = _unit(x) @ _unit(y).T if kind == "correlation" else -((x[:, None] - y[None]) ** 2).mean(-1)
+        order = np.argsort(-score, axis=1, kind="stable")[:, :K]
+        turn = np.zeros(order.shape, np.int16)
+        return Neighbours(score=np.take_along_axis(score, order, 1), id=order, orientation=turn)
+
+    kinds = {
+        "correlation-unturned": ("Pixel correlation, unturned", "unturned", "correlation"),
+        "embedding-msd:net": ("Distance of embeddings by net", "msd", "negative mean squared distance of embeddings"),
+        "embedding-correlation:other": (
+            "Correlation of embeddings by other",
+            "correlation",
+            "correlation of embeddings",
+        ),
+    }
+    detectors = []
+    for name, (title, kind, score_name) in kinds.items():
+        to_train, from_train, heldout = nearest(0, 1, kind), nearest(1, 0, kind), nearest(2, 1, kind)
+        to_heldout = nearest(1, 2, kind)
+        tau = float(np.percentile(to_heldout.score[:, 0], 95))
+        threshold = float(heldout.score[:, 0].max())
+        detectors.append(
+            Detected(
+                name=name,
+                title=title,
+                source="made for a test",
+                invariant_to=("contrast",) if kind == "unturned" else ("flips", "quarter turns", "noise"),
+                is_control=name.endswith("other"),
+                score_name=score_name,
+                synthetic_to_train=to_train,
+                train_to_synthetic=from_train,
+                heldout_to_train=heldout,
+                train_to_heldout=to_heldout,
+                null=_null(heldout.score[:, 0], findings.heldout.store),
+                decision=_decision(findings.train.store, to_train, from_train, heldout, threshold),
+                tau=tau,
+                tau_n_mem=int((from_train.score[:, 0] > tau).sum()),
+                tau_n_copies=int((to_train.score[:, 0] > tau).sum()),
+            )
+        )
+    everyone = [(findings.score, findings.decision), *((one.name, one.decision) for one in detectors)]
+    calls = np.stack([decision.is_copy for _, decision in everyone], axis=1)
+    found = dataclasses.replace(
+        findings,
+        detectors=detectors,
+        agreement=Agreement(
+            names=[name for name, _ in everyone],
+            calls=calls,
+            p_value=np.stack([decision.p_value for _, decision in everyone], axis=1),
+            combined_p=np.full(len(calls), 0.5),
+            is_copy=calls.sum(axis=1) > 1,
+            rate=0.01,
+            kappa=kappas(calls),
+            n_patients_memorized=2,
+        ),
+        growth=_growth(findings),
+    )
+    if readers:
+        found = dataclasses.replace(found, labelled=_labelled(found, everyone))
+    return dataclasses.replace(found, **changes)
+
+
+def _invariant(images: np.ndarray, group: Sequence[Orientation]) -> np.ndarray:
+    """Return vectors that are the same in every orientation: 16 random projections of the sum of all orientations."""
+    x = np.asarray(images, np.float64) / 255
+    x = (x - x.mean()).reshape(len(x), -1)
+    every = sum(np.stack([o.apply(image) for image in x.reshape(images.shape)]) for o in group)
+    flat = np.asarray(every).reshape(len(x), -1)
+    return flat @ np.random.default_rng(3).normal(size=(flat.shape[1], 16)) / np.sqrt(flat.shape[1])
+
+
+def _growth(findings: Findings) -> list[Growth]:
+    is_copy, nearest = findings.decision.is_copy, findings.synthetic_to_train.id[:, 0]
+    if not is_copy.any():
+        return []
+    train = findings.train
+    images = growth(nearest, is_copy, groups=np.arange(len(train.store)), of="images")
+    patients = growth(nearest, is_copy, groups=patient_index(train, np.arange(len(train.store))), of="patients")
+    return [images, patients] if train.n_patients is not None else [images]
+
+
+def _labelled(findings: Findings, everyone: Sequence[tuple[str, Decision]]) -> Labelled:
+    """Label the closest pair of every synthetic image: copies are where it is of the training image of its number."""
+    train = findings.synthetic_to_train.id[:, 0]
+    shown = np.flatnonzero(train >= 0)
+    is_copy = findings.decision.is_copy[shown]
+    confusions = []
+    for name, decision in everyone:
+        called = decision.is_copy[shown]
+        counts = [int((called == c)[is_copy == r].sum()) for c, r in ((1, 1), (1, 0), (0, 1), (0, 0))]
+        both_copy, only_detector, only_readers, both_novel = counts
+        confusions.append(
+            Confusion(
+                name=name,
+                both_copy=both_copy,
+                only_detector=only_detector,
+                only_readers=only_readers,
+                both_novel=both_novel,
+            )
+        )
+    return Labelled(
+        readers=("Ada", "Blaise"),
+        n_pairs=len(shown) + 2,
+        n_both=len(shown) + 1,
+        n_copy=int(is_copy.sum()),
+        n_novel=int((~is_copy).sum()),
+        n_open=1,
+        kappa=0.85,
+        synthetic=shown,
+        train=train[shown],
+        is_copy=is_copy,
+        confusions=confusions,
+    )

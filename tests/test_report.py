@@ -15,6 +15,7 @@ from PIL import Image
 from small_findings import K, brute_force, make_findings, make_store, planted_findings
 
 from memjax.audit import figures, report
+from memjax.audit.detectors_record import COLUMNS as DETECTOR_COLUMNS
 from memjax.audit.findings import Leak
 from memjax.audit.matches import best_matches, most_copied
 from memjax.audit.records import PAIR_COLUMNS
@@ -143,8 +144,8 @@ def test_json_is_strict_and_has_the_documented_keys(found):
     tables = DOCS.read_text(encoding="utf-8").partition("## Figures")[0]
     described = set(re.findall(r"^\| `(\w+)` \|", tables, re.MULTILINE))
     assert set(record) <= described, set(record) - described
-    assert described <= set(record) | set(PAIR_COLUMNS), described - set(record) - set(PAIR_COLUMNS)
-    assert set(PAIR_COLUMNS) <= described
+    columns = {*PAIR_COLUMNS, *DETECTOR_COLUMNS}
+    assert columns <= described <= set(record) | columns, described - set(record) - columns
     assert record["version"] == 1 and record["verdict"] == "copies found" and record["clean"] is False
     assert (record["n_train"], record["n_synthetic"], record["n_heldout"]) == (12, 8, 6)
     assert (record["n_copies"], record["n_mem"], record["patients_memorized"]) == (3, 3, 2)

@@ -1,12 +1,11 @@
 """The pages in a real browser: silent console, no sideways scrolling, every picture shown, light, dark and on paper."""
 
 import base64
-import dataclasses
 import shutil
 
 import numpy as np
 import pytest
-from small_findings import planted_findings, planted_generators
+from small_findings import planted_findings, planted_generators, with_detectors
 
 from memjax.audit import comparison, report
 from memjax.audit.compared import Audited
@@ -60,7 +59,7 @@ def audit_page(folder):
         duplicates=[(0, 1, 2)],
         warnings=("w" * 400,),
     )
-    findings = dataclasses.replace(findings, foreground=findings.decision, foreground_share=0.5)
+    findings = with_detectors(findings, foreground=findings.decision, foreground_share=0.5)
     report.write(folder / "out", findings, command="python -m launch.audit " + "--out=x" * 60)
     return (folder / "out" / "report.html").as_uri()
 

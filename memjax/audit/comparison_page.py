@@ -7,12 +7,13 @@ from urllib.parse import quote
 import numpy as np
 
 from memjax.audit import comparison_words, numerals, turns, words
+from memjax.audit.chart_view import chart_view
 from memjax.audit.compared import Audited
 from memjax.audit.display import pictures
 from memjax.audit.figures import Chart
 from memjax.audit.findings import Findings, ImageSet
 from memjax.audit.matches import Match, best_matches
-from memjax.audit.page import ROLES, chart_view, set_view
+from memjax.audit.page import ROLES, set_view
 from memjax.audit.panels import image_of, turned_train
 from memjax.audit.template import fill
 from memjax.audit.tiles import Tile, picture_tile

@@ -5,7 +5,8 @@ from collections import defaultdict
 
 import numpy as np
 
-from memjax.audit.findings import Findings, ImageSet
+from memjax.audit.detected import called_by
+from memjax.audit.findings import Detected, Findings, ImageSet
 from memjax.data.manifest import Item
 
 
@@ -21,6 +22,9 @@ class Match:
     is_copy: bool
     before: int | None  # the training patient's slice before and after, where the store has them
     after: int | None
+    called_by: tuple[str, ...] = ()  # titles of the detectors that call it, where several were asked
+    found_by: Detected | None = None  # whose match and score this is, if not the audit's own
+    correlation: float = float("nan")  # of the pixels, in this orientation, where the score is another detector's
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,7 @@ def best_matches(findings: Findings, limit: int = 8) -> list[Match]:
     candidates = np.flatnonzero((train >= 0) & (copies if copies.any() else True))
     candidates = candidates[np.argsort(-score[candidates], kind="stable")]
     _, first = np.unique(train[candidates], return_index=True)
-    neighbours = _SliceIndex(findings.train)
+    neighbours = SliceIndex(findings.train)
     return [
         Match(
             synthetic=int(s),
@@ -52,6 +56,7 @@ def best_matches(findings: Findings, limit: int = 8) -> list[Match]:
             is_copy=bool(copies[s]),
             before=neighbours.find(int(train[s]), -1),
             after=neighbours.find(int(train[s]), +1),
+            called_by=called_by(findings, int(s)),
         )
         for s in candidates[np.sort(first)[:limit]]
     ]
@@ -95,7 +100,7 @@ def _copies_of(findings: Findings) -> dict[int, dict[int, float]]:
     return found
 
 
-class _SliceIndex:
+class SliceIndex:
     """Finds the neighbouring slice of a slice: same patient and same file where that is told, else same patient."""
 
     def __init__(self, images: ImageSet):
@@ -107,6 +112,7 @@ class _SliceIndex:
                     self._ids.setdefault((item.patient, unit, item.slice), item.id)
 
     def find(self, id: int, step: int) -> int | None:  # noqa: A002  (the field's own word)
+        """Return the id of the slice so many steps further; None where there is none."""
         item = self._items[id]
         if item.slice is None:
             return None

@@ -55,11 +55,29 @@ def interval(estimate: Interval, whole: int | float) -> str:
     return f"95{_NBSP}% interval {low} to {high}{_NBSP}%"
 
 
+def range_of_percent(estimate: Interval) -> str:
+    """Print the interval of a share: `81.9 to 98.5 %`."""
+    return f"{_percent_digits(estimate.low)} to {_percent_digits(estimate.high)}{_NBSP}%"
+
+
+def decimals(value: float, places: int) -> str:
+    """Print a number with so many decimals; a dash where there is none."""
+    rounded = round(value, places) + 0.0  # no minus before nothing
+    return f"{rounded:.{places}f}".replace("-", _MINUS) if math.isfinite(value) else "–"
+
+
 def score(value: float) -> str:
     """Print a score with four decimals: `0.9900`."""
     if not math.isfinite(value):
         return "none"
     return f"{value:.4f}".replace("-", _MINUS)
+
+
+def measure(value: float) -> str:
+    """Print a score or a distance of any scale: four decimals, or three digits that count of what is small."""
+    if not 0 < abs(value) < 0.01:
+        return score(value)
+    return f"{value:.3g}".replace("-", _MINUS)
 
 
 def p_value(value: float) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from memjax.audit import numerals, turns, words
+from memjax.audit import detectors_page, detectors_words, numerals, turns, words
+from memjax.audit.chart_view import ChartView, chart_view
 from memjax.audit.display import pictures
 from memjax.audit.figures import Chart
 from memjax.audit.findings import Decision, Findings, ImageSet
@@ -15,7 +16,7 @@ from memjax.audit.matches import CopiedPatient, Match
 from memjax.audit.panels import image_of, turned_train, value_pairs
 from memjax.audit.records import by_role, leak_score, leak_sources
 from memjax.audit.template import fill
-from memjax.audit.tiles import Tile, picture_tile, scatter_tile, uri
+from memjax.audit.tiles import Tile, picture_tile, scatter_tile
 from memjax.data.store import Store
 
 _LISTED = 10  # of leaks and duplicates; all are in report.json
@@ -28,6 +29,7 @@ class MatchView:
 
     title: str
     facts: tuple[str, ...]
+    called_by: tuple[str, ...]
     synthetic: str
     train: str
     patient: str
@@ -43,16 +45,6 @@ class PatientView:
     tiles: tuple[Tile, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ChartView:
-    """One chart in both themes, with what it shows in one sentence."""
-
-    title: str
-    text: str
-    light: str
-    dark: str
-
-
 def render(
     findings: Findings,
     charts: Mapping[str, Chart],
@@ -62,6 +54,7 @@ def render(
     command: str,
 ) -> str:
     """Return the page: one HTML document that loads nothing."""
+    shown = [(match, _match_view(findings, match, number)) for number, match in enumerate(matches, 1)]
     return fill(
         "report.html",
         findings=findings,
@@ -80,7 +73,8 @@ def render(
             for leak in findings.leaks[:_LISTED]
         ],
         duplicates=[[findings.train.store.items[i].source for i in group] for group in findings.duplicates[:_LISTED]],
-        matches=[_match_view(findings, match, number) for number, match in enumerate(matches, 1)],
+        matches=[view for match, view in shown if match.found_by is None],
+        missed=[view for match, view in shown if match.found_by is not None],
         has_slices=any(match.before is not None or match.after is not None for match in matches),
         any_copy=bool(findings.decision.is_copy.any()),
         patients=[_patient_view(findings, patient) for patient in patients],
@@ -91,15 +85,12 @@ def render(
         limits=words.limits(findings),
         sets=[set_view(given, ROLES[role].capitalize()) for role, given in by_role(findings).items() if given],
         method=words.method(findings),
-        references=words.REFERENCES,
+        several=detectors_page.several(findings, charts),
+        growth=detectors_page.growth(findings, charts),
+        readers=detectors_page.readers(findings),
+        references=(*words.REFERENCES, *detectors_page.references(findings)),
         command=command,
     )
-
-
-def chart_view(chart: Chart, title: str, text: str) -> ChartView:
-    """Make a chart ready for the page."""
-    light, dark = (uri(svg, "image/svg+xml") for svg in (chart.light, chart.dark))
-    return ChartView(title=title, text=text, light=light, dark=dark)
 
 
 def set_view(given: ImageSet, title: str) -> dict[str, Any]:
@@ -129,7 +120,7 @@ def _match_view(findings: Findings, match: Match, number: int) -> MatchView:
     train, synthetic = findings.train.store, findings.synthetic.store
     turned = turns.in_words(match.orientation, train.manifest.axes)
     is_turned = match.orientation != "identity"
-    facts = [f"{words.score_noun(findings)} {numerals.score(match.score)}", turned, numerals.p_value(match.p_value)]
+    facts = [*detectors_words.match_scores(findings, match), turned, numerals.p_value(match.p_value)]
     shown = [("training", image_of(train, match.train), train)]
     if is_turned:
         shown.append((f"training, {turned}", turned_train(findings, match, match.train), train))
@@ -147,6 +138,7 @@ def _match_view(findings: Findings, match: Match, number: int) -> MatchView:
     return MatchView(
         title=f"Match {number}" if match.is_copy else f"Closest pair {number}, not called a copy",
         facts=tuple(fact for fact in facts if fact),
+        called_by=match.called_by,
         synthetic=synthetic.items[match.synthetic].source,
         train=train.items[match.train].source,
         patient=train.items[match.train].patient if train.manifest.has_patients else "",
@@ -210,7 +202,7 @@ def _chart_views(findings: Findings, charts: Mapping[str, Chart]) -> list[ChartV
             "people and lie on the left.",
         ),
     }
-    return [chart_view(chart, *said[name]) for name, chart in charts.items()]
+    return [chart_view(charts[name], *text) for name, text in said.items() if name in charts]
 
 
 def _comparisons(findings: Findings) -> list[dict[str, str]]:

@@ -60,7 +60,7 @@ def matches_panel(findings: Findings, matches: list[Match], theme: Theme) -> Fig
         for cell, id_ in ((row[3], match.before), (row[4], match.after)):
             if id_ is not None:
                 _show(cell, pictures(turned_train(findings, match, id_), train.manifest)[0])
-        _row_label(row[0], f"{number}\n{score(match.score)}")
+        _row_label(row[0], _label(number, match))
     return figure
 
 
@@ -77,7 +77,7 @@ def planes_panel(findings: Findings, matches: list[Match]) -> Figure:
             _show(cell, picture)
             if number == 1:
                 _heading(cell, f"{'training' if place < 3 else 'synthetic'}\n{picture.plane}")
-        _row_label(row[0], f"{number}\n{score(match.score)}")
+        _row_label(row[0], _label(number, match))
     return figure
 
 
@@ -94,6 +94,11 @@ def patients_panel(findings: Findings, patients: list[CopiedPatient]) -> Figure:
     _heading(grid[0][0], "training")
     _heading(grid[0][1], "synthetic")
     return figure
+
+
+def _label(number: int, match: Match) -> str:
+    """Return a match's number and score; of another detector's match the number alone, its score has its own scale."""
+    return f"{number}\n{score(match.score)}" if match.found_by is None else str(number)
 
 
 def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:

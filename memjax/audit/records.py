@@ -11,7 +11,9 @@ import numpy as np
 
 from memjax import __version__
 from memjax.audit import words
-from memjax.audit.findings import Decision, Findings, ImageSet, Interval, Leak, NullSummary
+from memjax.audit.decision_record import counts, digits, yardstick
+from memjax.audit.detectors_record import several
+from memjax.audit.findings import Findings, ImageSet, Leak
 
 VERSION = 1
 PAIR_COLUMNS = (
@@ -27,7 +29,6 @@ PAIR_COLUMNS = (
     "train_id",
     "score_foreground",
 )
-_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
 def write_pairs(path: Path, findings: Findings) -> None:
@@ -47,9 +48,9 @@ def write_pairs(path: Path, findings: Findings) -> None:
                         item.source,
                         match.source if match else "",
                         rank + 1,
-                        _digits(score),
+                        digits(score),
                         findings.orientations[int(nearest.orientation[item.id, rank])] if match else "",
-                        _digits(float(decision.p_value[item.id])) if rank == 0 else "",
+                        digits(float(decision.p_value[item.id])) if rank == 0 else "",
                         "true" if is_copy else "false",
                         match.patient if match else "",
                         item.id,
@@ -84,16 +85,16 @@ def record(findings: Findings, *, command: str) -> dict[str, Any]:
         "n_train": len(findings.train.store),
         "n_synthetic": len(findings.synthetic.store),
         "n_heldout": len(findings.heldout.store) if findings.heldout else 0,
-        **_counts(decision),
+        **counts(decision),
         "score": findings.score,
         "k": findings.k,
         "orientations": list(findings.orientations),
         "copies_by_orientation": _copies_by_orientation(findings),
-        "null": _null(findings.null),
+        "null": yardstick(findings.null),
         "foreground": {
             "share": findings.foreground_share,
-            "decision": _counts(findings.foreground) if findings.foreground else None,
-            "null": _null(findings.foreground_null),
+            "decision": counts(findings.foreground) if findings.foreground else None,
+            "null": yardstick(findings.foreground_null),
         },
         "leaks": [_leak(leak, findings) for leak in findings.leaks],
         "duplicates": [_sources(findings.train, group) for group in findings.duplicates],
@@ -102,49 +103,7 @@ def record(findings: Findings, *, command: str) -> dict[str, Any]:
         "digests": {role: given.store.manifest.digest if given else None for role, given in sets.items()},
         "sets": {role: _set(given) if given else None for role, given in sets.items()},
         "all_pairs": vars(findings.all_pairs),
-    }
-
-
-def _counts(decision: Decision) -> dict[str, Any]:
-    """Return a decision's numbers, its rule, and what they are measured against."""
-    return {
-        "n_copies": round(decision.n_copies.value),
-        "n_mem": round(decision.n_mem.value),
-        "patients_memorized": round(decision.n_patients_memorized.value),
-        "patients_memorized_ids": list(decision.patients_memorized),
-        "rule": decision.rule,
-        "rate": decision.rate,
-        "threshold": decision.threshold,
-        "intervals": {
-            "n_copies": _interval(decision.n_copies),
-            "n_mem": _interval(decision.n_mem),
-            "patients_memorized": _interval(decision.n_patients_memorized),
-        },
-        "expected_by_chance": {
-            "n_copies": decision.n_copies_by_chance,
-            "n_mem_heldout": decision.n_mem_heldout,
-        },
-        "n_mem_size_matched": decision.n_mem_size_matched,
-        "n_matched": decision.n_matched,
-    }
-
-
-def _interval(estimate: Interval) -> dict[str, float]:
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-
-
-def _null(null: NullSummary | None) -> dict[str, Any] | None:
-    if null is None:
-        return None
-    return {
-        "n": len(null.score),
-        "n_patients": null.n_patients,
-        "by_patient": null.by_patient,
-        "left_out": dict(null.left_out),
-        "p95": null.p95,
-        "p99": null.p99,
-        "quantiles": {str(q): np.quantile(null.score, q) if len(null.score) else None for q in _QUANTILES},
-        "tail": {"start": null.tail_start, "n_patients": null.tail_patients, "dimension": null.tail_dimension},
+        **several(findings),
     }
 
 
@@ -203,12 +162,7 @@ def _copies_by_orientation(findings: Findings) -> dict[str, int]:
 
 
 def _foreground_score(findings: Findings, id_: int) -> str:
-    return "" if findings.foreground_score is None else _digits(float(findings.foreground_score[id_]))
-
-
-def _digits(value: float) -> str:
-    """Print nine digits, enough to tell any two float32 apart; nothing for what is not a number."""
-    return f"{value:.9g}" if math.isfinite(value) else ""
+    return "" if findings.foreground_score is None else digits(float(findings.foreground_score[id_]))
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ _FILES = (  # of a report of any kind, so that none of another's stays beside a 
     _PAGE,
     "report.json",
     "pairs.csv",
+    "detectors.csv",
     "comparison.json",
     *(f"figures/{name}" for name in figures.FILES),
 )

@@ -81,11 +81,13 @@ def new_figure(
     columns: int = 1,
     margins: tuple[float, float, float, float],
     gaps: tuple[float, float] = (0.0, 0.0),
+    heights: tuple[float, ...] | None = None,
 ) -> tuple[Figure, np.ndarray]:
     """Return a figure and its axes [rows, columns].
 
-    In inches: the size, the margins (left, right, bottom, top), the gaps between axes (x, y). The layout is given, not
-    found: matplotlib's own layout engines draw every figure twice.
+    In inches: the size, the margins (left, right, bottom, top), the gaps between axes (x, y). Rows are as high as each
+    other, or in proportion to `heights`. The layout is given, not found: matplotlib's own layout engines draw every
+    figure twice.
     """
     (width, height), (left, right, bottom, top) = size, margins
     cell_width = (width - left - right - gaps[0] * (columns - 1)) / columns
@@ -99,7 +101,8 @@ def new_figure(
         wspace=gaps[0] / cell_width,
         hspace=gaps[1] / cell_height,
     )
-    return figure, figure.subplots(rows, columns, squeeze=False, sharex="col" if columns == 1 else False)
+    shared = "col" if columns == 1 else False
+    return figure, figure.subplots(rows, columns, squeeze=False, sharex=shared, height_ratios=heights)
 
 
 def encoded(figure: Figure, kind: str) -> bytes:

@@ -139,6 +139,11 @@ def alerts(findings: Findings) -> list[Alert]:
     if findings.synthetic.constant:
         blank = many(len(findings.synthetic.constant), "synthetic image has", "synthetic images have")
         found.append(Alert(text=f"{blank} no contrast at all and could not be compared.", href="#sets"))
+    missed = 0 if findings.agreement is None else (findings.agreement.is_copy & ~findings.decision.is_copy).sum()
+    if missed:
+        images = many(int(missed), "more image a copy that", "more images copies that")
+        text = f"All detectors together call {images} the verdict below does not count."
+        found.append(Alert(text=text, href="#missed"))
     return found + [Alert(text=warning) for warning in findings.warnings]
 
 
