@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.interpolate import BSpline
@@ -38,6 +38,7 @@ def images(draw):
     return image
 
 
+@settings(max_examples=40)
 @given(image=images(), seed=st.integers(0, 999))
 def test_any_view_keeps_shape_range_and_labels(image, seed):
     before = image.copy()
@@ -51,6 +52,7 @@ def test_any_view_keeps_shape_range_and_labels(image, seed):
     np.testing.assert_array_equal(views(image, rng(seed), (label,)), found)
 
 
+@settings(max_examples=40)
 @given(image=images(), seed=st.integers(0, 99))
 def test_of_no_strength_or_never_a_view_is_the_image(image, seed):
     assert Views(**NEVER)(image, rng(seed)) is image

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float32
 
+_AT_ONCE = 1 << 15  # pixels that are looked up together: what a whole volume needs for that leaves the cache
+
 
 def smooth_field(space: Sequence[int], smoothness: float, rng: np.random.Generator) -> Float32[np.ndarray, "*space"]:
     """Return a smooth random field in [-1, 1]: cubic B-splines of control points uniform there.
@@ -40,20 +42,31 @@ def warped(
 ) -> Float32[np.ndarray, "*space c"]:
     """Return the image whose pixels come from these places; edges are repeated.
 
-    Interpolation is linear, for label channels it is the nearest neighbour. For one channel it is twice as fast as
-    `scipy.ndimage.map_coordinates`, and all channels share what it takes to find the places.
+    Interpolation is linear, for label channels it is the nearest neighbour. All channels share what it takes to find
+    the places: half of the time of `scipy.ndimage.map_coordinates` for one channel, a third for five.
 
     Args:
       image: values of any range.
       places: a pixel coordinate for each pixel, one array for each spatial axis.
       label_channels: whose values are kept.
     """
-    space = image.shape[:-1]
+    result = np.empty(image.shape, np.float32)
     flat = np.ascontiguousarray(image).reshape(-1, image.shape[-1])
-    strides = [int(np.prod(space[axis + 1 :])) for axis in range(len(space))]
-    corner, nearest = np.zeros(space, np.intp), np.zeros(space, np.intp)
+    rows = max(1, _AT_ONCE // int(np.prod(image.shape[1:-1])))
+    for start in range(0, len(image), rows):
+        some = slice(start, start + rows)
+        result[some] = _sampled(flat, image.shape[:-1], [place[some] for place in places], label_channels)
+    return result
+
+
+def _sampled(
+    flat: np.ndarray, space: tuple[int, ...], places: Sequence[np.ndarray], label_channels: tuple[int, ...]
+) -> np.ndarray:
+    """Return what lies at some places in an image [pixels, channels] of this spatial shape."""
+    corner, nearest = np.zeros(places[0].shape, np.intp), np.zeros(places[0].shape, np.intp)
     steps, shares = [], []
-    for place, length, stride in zip(places, space, strides, strict=True):
+    for axis, (place, length) in enumerate(zip(places, space, strict=True)):
+        stride = int(np.prod(space[axis + 1 :]))
         inside = np.clip(place, 0, length - 1)
         whole = inside.astype(np.intp)
         corner += whole * stride
@@ -72,8 +85,8 @@ def warped(
         high += low
         return high
 
-    result = between(0, corner)
+    found = between(0, corner)
     if label_channels:
         labels = list(label_channels)
-        result[..., labels] = flat.take(nearest, axis=0)[..., labels]
-    return result
+        found[..., labels] = flat.take(nearest, axis=0)[..., labels]
+    return found
