@@ -146,7 +146,8 @@ def _tell(review: "ReviewFile") -> None:
     """Say how far each reader is."""
     count = Counter(label.reader for label in review.labels())
     said = ", ".join(f"{name} {n} of {len(review.pairs)}" for name, n in count.items()) or "none yet"
-    boot.say(f"ended; labels in {review.path}: {said}. The same command goes on.")
+    alone = " For a consensus, a second reader is needed." if len(count) == 1 else ""
+    boot.say(f"ended; labels in {review.path}: {said}.{alone} The same command goes on.")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from reviews import audit_folder, new_review, other_detector, say
 from small_findings import planted_findings
 
 from memjax.audit.findings import Confusion
-from memjax.audit.labels import cohens_kappa, note, read_labels
+from memjax.audit.labels import cohens_kappa, read_labels
 from memjax.audit.review_file import LABELS, Label, Pair, ReviewFile
 from memjax.errors import UserError
 
@@ -88,7 +88,6 @@ def test_consensus_and_every_detector_against_it(reviewed):
         Confusion(name="correlation", both_copy=2, only_detector=1, only_readers=1, both_novel=2),
         Confusion(name="embedding-msd:planted", both_copy=2, only_detector=0, only_readers=1, both_novel=3),
     ]
-    assert note(found) == ""
 
 
 def test_labels_are_of_images_not_of_names(reviewed, tmp_path):
@@ -105,7 +104,6 @@ def test_one_reader_is_no_consensus(reviewed):
     found = read_labels(review.path, findings)
     assert (found.readers, found.n_both, found.n_open, len(found.is_copy)) == (["Anna"], 0, 0, 0)
     assert np.isnan(found.kappa)
-    assert "Only one reader (Anna)" in note(found)
 
 
 def test_readers_of_different_pairs_have_nothing_in_common(reviewed):
@@ -114,7 +112,6 @@ def test_readers_of_different_pairs_have_nothing_in_common(reviewed):
     say(review, "Ben", {1: "copy"})
     found = read_labels(review.path, findings)
     assert (found.n_both, found.n_copy) == (0, 0)
-    assert "no pair both" in note(found)
 
 
 def test_of_three_readers_the_two_who_labelled_most_count(reviewed):

@@ -11,7 +11,6 @@ from reviews import audit_folder, new_review
 from launch.reviewing import pictures
 from memjax.audit.labels import read_labels
 
-pytest.importorskip("flask")
 webdriver = pytest.importorskip("selenium.webdriver")
 
 from selenium.webdriver.common.actions.wheel_input import ScrollOrigin  # noqa: E402
@@ -45,7 +44,7 @@ def browser(tmp_path_factory):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    driver.set_window_size(1200, 900)
+    driver.set_window_size(700, 600)  # little to send of each canvas
     yield driver
     driver.quit()
 

@@ -62,20 +62,6 @@ def read_labels(path: Path, findings: Findings) -> Labelled:
     )
 
 
-def note(labelled: Labelled) -> str:
-    """Return the sentence that limits what these labels show; "" where two readers agree on some pairs."""
-    if len(labelled.readers) < 2:
-        return (
-            f"Only one reader ({labelled.readers[0]}) has labelled pairs, so that there is no consensus; a second "
-            "reader is needed."
-        )
-    if not labelled.n_both:
-        return f"{' and '.join(labelled.readers)} have labelled no pair both, so that there is no consensus yet."
-    if not len(labelled.is_copy):
-        return f"{' and '.join(labelled.readers)} agree on no pair, so that there is no consensus."
-    return ""
-
-
 def cohens_kappa(first: Int[np.ndarray, " n"], second: Int[np.ndarray, " n"]) -> float:
     """Return how far two readers agree beyond chance: (p_o - p_e) / (1 - p_e), at most 1 (Cohen 1960).
 
