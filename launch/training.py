@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from memjax.data.pipeline import Pipeline
     from memjax.data.store import Store
+    from memjax.data.views import Views
     from memjax.train.loop import Data, Outcome
+    from memjax.train.patience import Patience
 
 _EVALUATED = 256  # images of each set that the loss by noise level is taken over, at most
 
@@ -73,6 +75,7 @@ def train(
 
     _check(config, stop_on_memorization)
     sets = _sets(config, workdir, data, heldout)
+    patience = _patience(config, sets)
     mesh = train_mesh(config["fsdp"], n_devices)
     pipeline = _pipeline(config, sets, workers)
     classes = pipeline.classes if config["with_labels"] else ()
@@ -103,7 +106,7 @@ def train(
             )
         outcome = fit(
             task,
-            _data(pipeline, sets, mesh, config["batch_size"]),
+            _data(pipeline, sets, mesh, config["batch_size"], _views(config)),
             mesh=mesh,
             seed=config["seed"],
             steps=config["steps"],
@@ -112,18 +115,22 @@ def train(
             checkpoints=checkpoints,
             about={"config": dict(config), "facts": facts},
             monitor=monitor,
+            patience=patience,
             is_asked_to_stop=is_asked_to_stop,
             progress=boot.steps_bar("training", "steps"),
             profile=profile,
             tell=boot.say if writes else lambda text: None,
         )
         if writes and not outcome.was_asked:
-            kept = max(written_steps(run.weights_dir), default=0)  # before the end, if it was stopped for copying
+            kept = max(written_steps(run.weights_dir), default=0)  # before the end, if another state was better
             if outcome.is_copying:
                 boot.say(
                     f"stopped after step {outcome.step}: the model copies; "
                     + (f"the newest weights are of step {kept}" if kept else "it has no weights of before")
                 )
+            elif patience:
+                early = f"stopped after step {outcome.step}: " if outcome.step < config["steps"] else ""
+                boot.say(f"{early}{patience.metric} was best after step {outcome.best_step}, of which the weights are")
             counts = exposures(
                 len(sets.store),
                 batch_size=config["batch_size"],
@@ -148,6 +155,10 @@ def _check(config: Mapping[str, Any], stop_on_memorization: bool) -> None:
         raise UserError(
             "config.every.monitor looks for copies among drawn images, and an autoencoder draws none; set it to 0, and "
             "watch the diffusion model on its latents."
+        )
+    if config["task"] == "descriptor" and config["every"]["monitor"]:
+        raise UserError(
+            "config.every.monitor looks for copies among drawn images, and a descriptor draws none; set it to 0."
         )
 
 
@@ -179,11 +190,14 @@ def _sets(config: Mapping[str, Any], workdir: Path, data: Path | None, heldout: 
 
 def _chosen(config: Mapping[str, Any], store: "Store") -> "np.ndarray":
     """Return the ids of the images to train on."""
+    from memjax.data.halves import half_of
     from memjax.data.split import first_images, training_ids
 
     ids = training_ids(store.items)
     if not len(ids):
         raise UserError(f"{store.path} has no images to train on: all are held out; prepare it with others.")
+    if config["task"] == "descriptor" and config["half"] is not None:
+        ids = half_of(store, ids, config["half"])
     return first_images(store.items, ids, config["n_train"], config["seed"]) if config["n_train"] else ids
 
 
@@ -216,6 +230,31 @@ def draw_phantoms(phantoms: Mapping[str, Any], folder: Path) -> "tuple[Store, St
     return stores[0], stores[1]
 
 
+def _patience(config: Mapping[str, Any], sets: Sets) -> "Patience | None":
+    """Return what ends a run when held-out images say so; None: nothing does."""
+    from memjax.build import build
+    from memjax.train.patience import Patience
+
+    if config["task"] != "descriptor" or config["stop"]["patience"] == 0:
+        return None
+    if not config["every"]["evaluate"]:
+        raise UserError("config.stop.patience counts evaluations; give config.every.evaluate=STEPS, or patience=0.")
+    if sets.heldout is None and config["stop"]["metric"].startswith("heldout/"):
+        raise UserError(
+            f"config.stop.metric={config['stop']['metric']} is of held-out images, and there are none; give "
+            "--heldout=STORE, prepare --data with --heldout_patients, or set config.stop.patience=0."
+        )
+    return build(Patience, config["stop"], "stop")
+
+
+def _views(config: Mapping[str, Any]) -> "Views | None":
+    """Return what second images of a descriptor's pairs differ by; None for other models, which have no pairs."""
+    from memjax.build import build
+    from memjax.data.views import Views
+
+    return build(Views, config["views"], "views") if config["task"] == "descriptor" else None
+
+
 def _pipeline(config: Mapping[str, Any], sets: Sets, workers: int) -> "Pipeline":
     from memjax.build import build
     from memjax.data.augment import Augmentation
@@ -229,10 +268,12 @@ def _pipeline(config: Mapping[str, Any], sets: Sets, workers: int) -> "Pipeline"
         with_labels=config["with_labels"],
         workers=workers,
         ids=sets.ids,
+        views=_views(config),
+        pair=config["pair"] if config["task"] == "descriptor" else "image",
     )
 
 
-def _data(pipeline: "Pipeline", sets: Sets, mesh: "Mesh", batch_size: int) -> "Data":
+def _data(pipeline: "Pipeline", sets: Sets, mesh: "Mesh", batch_size: int, views: "Views | None") -> "Data":
     """Return this process's rows of everything: batches to train on, and sets to measure the loss on."""
     import numpy as np
 
@@ -244,7 +285,7 @@ def _data(pipeline: "Pipeline", sets: Sets, mesh: "Mesh", batch_size: int) -> "D
 
     def own(store: "Store", ids: "np.ndarray") -> "Iterator[dict[str, np.ndarray]]":
         chosen = ids[np.linspace(0, len(ids) - 1, min(len(ids), _EVALUATED)).astype(int)]  # of all patients alike
-        for batch in held_out_batches(store, chosen, batch_size):
+        for batch in held_out_batches(store, chosen, batch_size, views):
             yield {name: values[rows] for name, values in batch.items()}
 
     def named() -> "dict[str, Iterator[dict[str, np.ndarray]]]":

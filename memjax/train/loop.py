@@ -19,13 +19,14 @@ from jaxtyping import Array, Key
 
 from memjax.artifacts.checkpoint import Checkpoints
 from memjax.artifacts.images import grid, write_png
-from memjax.artifacts.metrics import Metrics
+from memjax.artifacts.metrics import Metrics, read_metrics
 from memjax.artifacts.run import Run
 from memjax.artifacts.weights import write_weights
 from memjax.errors import UserError
 from memjax.keys import key_for
 from memjax.mesh import put, replicated, state_shardings
 from memjax.nn.once import compiler_options
+from memjax.train.patience import Patience
 from memjax.train.record import Record
 from memjax.train.task import State, Task
 from memjax.trees import count
@@ -76,6 +77,7 @@ class Outcome:
     step: int
     was_asked: bool = False
     is_copying: bool = False
+    best_step: int | None = None  # of whom followed what held-out images say
 
 
 def fit(
@@ -90,6 +92,7 @@ def fit(
     checkpoints: Checkpoints,
     about: Mapping[str, Any],
     monitor: Monitor | None = None,
+    patience: Patience | None = None,
     is_asked_to_stop: Callable[[int], bool] = lambda step: False,
     progress: Callable[[int, int], Any] = lambda first, last: None,
     profile: tuple[int, int] | None = None,
@@ -109,6 +112,8 @@ def fit(
       about: written into exported weights.
       monitor: looks at the state every `every.monitor` steps. When it sees copying the run ends, and the newest
         weights are those of its last look, whose checkpoint is kept.
+      patience: follows the evaluations, and ends the run when they get no better. The newest weights are those of the
+        best one, whose checkpoint is kept.
       is_asked_to_stop: asked after every step, the same in all processes; if so, the state is saved.
       progress: makes a progress bar from the first and the last step.
       profile: the steps between which the profiler runs.
@@ -119,10 +124,14 @@ def fit(
     """
     writes = jax.process_index() == 0
     state, step, shardings = _first_or_restored(task, mesh, seed, checkpoints, tell)
-    if step >= steps:
+    if patience:
+        patience.remember(read_metrics(run.path / "metrics.jsonl"), until=step)
+    is_done = step >= steps or bool(patience and patience.is_over)
+    if patience.best_step == step if patience else is_done:
         write_weights(run.weights_dir, step, task.weights(state), about)  # it may have been killed before it did
-        return Outcome(step=step)
-    is_copying = was_asked = False
+    if is_done:
+        return Outcome(step=step, best_step=patience.best_step if patience else None)
+    is_copying = was_asked = is_over = False
     with contextlib.ExitStack() as stack:
         profiler = _Profiler(profile, run.path / "profile")
         stack.callback(profiler.stop)
@@ -131,7 +140,7 @@ def fit(
         step_fn = _compiled(task, state, shardings, batch, mesh, tell)
         metrics = Metrics(run.path, resume_at=step) if writes else None
         record = stack.enter_context(Record(metrics, progress(step, steps) if writes else None, task.batch_size))
-        while step < steps and not (is_copying or was_asked):
+        while step < steps and not (is_copying or was_asked or is_over):
             profiler.at(step)
             with jax.transfer_guard("disallow"):
                 state, scalars = step_fn(state, batch)
@@ -147,25 +156,31 @@ def fit(
                 return steps_between > 0 and (step % steps_between == 0 or also)
 
             is_look = due(every.monitor, also=False) and not was_asked
+            is_evaluated = due(every.evaluate) and not was_asked
             is_saved = due(every.save, also=is_last or was_asked) or is_look
-            if due(every.log) or is_saved:  # what is saved is finite
+            if due(every.log) or is_saved or (patience and is_evaluated):  # what is saved is finite
                 record.log(step)
+            is_best = False
             with record.clock.paused():
-                if due(every.evaluate) and not was_asked:
-                    record.tell(step, task.evaluate(state, _placed(mesh, data)))
+                if is_evaluated:
+                    told = task.evaluate(state, _placed(mesh, data))
+                    record.tell(step, told)
+                    if patience:
+                        is_best, is_over = patience.look(step, told), patience.is_over
                 if due(every.preview) and not was_asked:
                     _preview(task.preview(state, _placed(mesh, data)), step, run.previews_dir if writes else None)
                 if is_look and monitor:
                     found, is_copying = monitor(step, state)
                     record.tell(step, found)
-                if is_saved and not is_copying:
+                if (is_saved or is_best or is_over) and not is_copying:
                     checkpoints.save(step, state, {"step": step})
-                if (is_look or is_last) and not is_copying:
+                if (is_best if patience else is_look or is_last) and not is_copying:
                     write_weights(run.weights_dir, step, task.weights(state), about)
-                if is_look and not is_copying:
+                if (is_best or is_look) and not is_copying:
                     checkpoints.keep_also(step)
         checkpoints.wait()
-    return Outcome(step=step, was_asked=was_asked, is_copying=is_copying)
+    best_step = patience.best_step if patience else None
+    return Outcome(step=step, was_asked=was_asked, is_copying=is_copying, best_step=best_step)
 
 
 def _first_or_restored(

@@ -9,6 +9,7 @@ from memjax.build import build
 from memjax.errors import UserError
 from memjax.models.autoencoder import autoencoder
 from memjax.models.denoiser import denoiser
+from memjax.models.descriptor import descriptor
 from memjax.models.gan import Truncation, gan
 from memjax.models.vgg import make_perceptual
 from memjax.objectives.ada import Ada
@@ -16,6 +17,7 @@ from memjax.objectives.steppers import Sampler
 from memjax.train.autoencoder import AutoencoderTask, Coding, Weights
 from memjax.train.critics import Adversary, Critics
 from memjax.train.ddpm import Ddpm
+from memjax.train.descriptor import DescriptorTask, Loss
 from memjax.train.ema import Ema
 from memjax.train.optim import make_optimizer
 from memjax.train.stylegan2 import Regularization, StyleGan2
@@ -93,4 +95,16 @@ def _autoencoder(config: Mapping[str, Any], shape: tuple[int, ...], mesh: Mesh, 
     )
 
 
-_TASKS = {"ddpm": _ddpm, "stylegan2": _stylegan2, "autoencoder": _autoencoder}
+def _descriptor(config: Mapping[str, Any], shape: tuple[int, ...], mesh: Mesh, label_share: Sequence[float]) -> Task:
+    return DescriptorTask(
+        descriptor(shape, model=config["model"]),
+        loss=build(Loss, config["loss"], "loss"),
+        optimizer=build(make_optimizer, config["optim"], "optim"),
+        ema=build(Ema, config["ema"], "ema"),
+        batch_size=config["batch_size"],
+        seed=config["seed"],
+        mesh=mesh,
+    )
+
+
+_TASKS = {"ddpm": _ddpm, "stylegan2": _stylegan2, "autoencoder": _autoencoder, "descriptor": _descriptor}
