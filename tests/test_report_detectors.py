@@ -55,6 +55,7 @@ def test_page_has_a_section_for_each_and_is_accessible(several):
         assert heading in page.words
     for detector in everyone(findings):
         assert detector.title in page.words and detector.source in page.words
+    assert "In equal sets" in page.words and "1.5 against 0" in page.words
     assert "(Bonferroni, which holds however alike the detectors are)" in page.words
     assert "the training images" in page.words and "images that it is not asked about: a control" in page.words
     assert "called by Pixel correlation, best orientation; Distance of embeddings by net" in page.words
@@ -152,6 +153,29 @@ def test_what_only_others_find_is_said_first_and_shown(tmp_path, undrawn):
     assert "missed" in {attributes.get("id") for _, attributes in page.tags}
     assert "Called copies by other detectors, alone or together" in said and "pixel correlation 0.9" in said
     assert "If more images were drawn" not in said
+
+
+def test_without_held_out_images_nothing_is_said_of_them(several, tmp_path, undrawn):
+    findings, _, _ = several
+    unknown = {"null": None, "heldout_to_train": None, "train_to_heldout": None}
+    nowhere = {
+        "n_mem_size_matched": math.nan,
+        "n_mem_heldout": math.nan,
+        "n_copies_by_chance": math.nan,
+        "n_matched": 0,
+    }
+    bare = dataclasses.replace(findings.decision, **nowhere)
+    others = [
+        dataclasses.replace(one, **unknown, tau=math.nan, decision=dataclasses.replace(one.decision, **nowhere))
+        for one in findings.detectors
+    ]
+    bare = dataclasses.replace(findings, **unknown, heldout=None, decision=bare, detectors=others, agreement=None)
+    report.write(tmp_path, bare)
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "Several detectors" in page.words and "In equal sets" not in page.words and "τ" not in page.words
+    assert "All together" not in page.words and "nan" not in page.words.lower().split()
+    assert record_of(tmp_path)["detectors"][1]["tau"]["threshold"] is None
+    assert len(detector_charts.candidates(others[1], dataclasses.replace(bare, labelled=None), LIGHT).axes) == 1
 
 
 def test_own_detector_is_not_listed_twice(several):

@@ -20,9 +20,9 @@ from memjax.audit.numerals import count
 from memjax.audit.theme import Theme, new_figure
 
 _MOST_COMBINATIONS = 16
-_LONGEST_TITLE = 38  # characters beside the dots
+_LONGEST_TITLE = 40  # characters beside the dots
 _ROW = 0.27  # inches of a detector's row of dots
-_LABELS = 2.75  # inches for the titles
+_LABELS = 2.85  # inches for the titles
 _DOTS = (0, (1, 2))
 _PLAIN = (-2, 4)  # powers of ten that are written out on the axes of distances
 

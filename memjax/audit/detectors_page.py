@@ -26,7 +26,7 @@ class DetectorRow:
     threshold: str
     copies: str
     images: str
-    size_matched: str
+    equal_sets: str
     patients: str
     tau: str
     tau_n_mem: str
@@ -41,6 +41,7 @@ def several(findings: Findings, charts: Mapping[str, Chart]) -> dict[str, Any] |
     return {
         "introduction": detectors_words.introduction(findings),
         "rows": [_row(detector, findings) for detector in everyone(findings)],
+        "equal_sets": detectors_words.equal_sets_text(findings),
         "followup": detectors_words.followup(findings),
         "agreement": _agreement(agreement, findings, charts) if agreement is not None else None,
         "charts": [
@@ -102,7 +103,7 @@ def _row(detector: Detected, findings: Findings) -> DetectorRow:
         threshold=detectors_words.threshold(detector),
         copies=part_of(decision.n_copies.value, n_synthetic),
         images=part_of(decision.n_mem.value, n_train),
-        size_matched=detectors_words.size_matched(detector),
+        equal_sets=detectors_words.equal_sets(detector),
         patients="not known" if n_patients is None else part_of(decision.n_patients_memorized.value, n_patients),
         tau=detectors_words.tau(detector),
         tau_n_mem=count(detector.tau_n_mem) if has_tau else "–",

@@ -5,7 +5,7 @@ import math
 from memjax.audit.detected import embeddings, everyone, is_distance, is_embedding, measured, unit
 from memjax.audit.findings import Agreement, Detected, Findings
 from memjax.audit.matches import Match
-from memjax.audit.numerals import count, many, measure, percent, roughly, score
+from memjax.audit.numerals import count, many, measure, percent, score
 from memjax.audit.words import score_noun
 
 CHANGES = ("flips", "quarter turns", "small rotations", "shifts", "noise", "blur", "contrast", "deformation")
@@ -40,11 +40,14 @@ def introduction(findings: Findings) -> list[str]:
 
 def sees_through(detector: Detected) -> str:
     """Return what a copy may differ by and still be found."""
-    return ", ".join(detector.invariant_to) or "none by design"
+    none = "not declared" if is_embedding(detector) else "nothing by design"
+    return ", ".join(detector.invariant_to) or none
 
 
 def blind_to(detector: Detected) -> str:
     """Return what a detector was not made to overlook: a copy that differs by it may be missed."""
+    if is_embedding(detector) and not detector.invariant_to:
+        return "not declared"
     return ", ".join(change for change in CHANGES if change not in detector.invariant_to) or "–"
 
 
@@ -52,7 +55,9 @@ def training(detector: Detected) -> str:
     """Return what a detector learned from."""
     if not is_embedding(detector):
         return "nothing learned"
-    return "images that it is not asked about: a control" if detector.is_control else "the training images"
+    return (
+        "images that it is not asked about: a control" if detector.is_control else "the training images, or not known"
+    )
 
 
 def threshold(detector: Detected) -> str:
@@ -65,15 +70,23 @@ def tau(detector: Detected) -> str:
     return _bound(detector, detector.tau) if math.isfinite(detector.tau) else "–"
 
 
-def size_matched(detector: Detected) -> str:
-    """Return how many training images are reached by synthetic and by held-out sets of one size."""
+def equal_sets(detector: Detected) -> str:
+    """Return how many training images synthetic and held-out sets of one size come so close to: `5.5 against 0`."""
     decision = detector.decision
     if math.isnan(decision.n_mem_size_matched):
+        return "–"
+    return f"{count(decision.n_mem_size_matched)} against {count(decision.n_mem_heldout)}"
+
+
+def equal_sets_text(findings: Findings) -> str:
+    """Return what the equal sets are; nothing without held-out images."""
+    sizes = {one.decision.n_matched for one in everyone(findings)} - {0}
+    if not sizes:
         return ""
-    n = count(decision.n_matched)
+    n = count(sizes.pop()) if len(sizes) == 1 else "equally many"
     return (
-        f"by {n} synthetic images {roughly(decision.n_mem_size_matched)}, by {n} held-out ones "
-        f"{roughly(decision.n_mem_heldout)}"
+        "A larger set comes closer by number alone. So in equal sets: how many training images are so close to one of "
+        f"{n} synthetic images, against one of as many held-out images, on average over the choice of them."
     )
 
 
