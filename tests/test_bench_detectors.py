@@ -44,7 +44,8 @@ def made(tmp_path_factory):
 
 def judged(made, score, id_):
     nearest = Neighbours(score=score[:, None], id=id_[:, None], orientation=np.zeros((len(score), 1), np.int16))
-    return {(row["work"], row["label"]): row for row in trial.judge(made, Oracle(), nearest)}
+    found = trial.calibrate(made, Oracle(), nearest)
+    return {(row["work"], row["label"]): row for row in trial.judge(made, found)}
 
 
 def test_rows_are_those_of_known_scores(made):
@@ -95,6 +96,27 @@ def test_thresholds_are_of_the_reference_and_false_positives_of_the_control(made
     )  # half of the strangers are above
 
 
+def test_together_the_surest_speaks_and_pays_for_the_others(made):
+    rng = np.random.default_rng(0)
+    size, exact, flips = len(made.query), made.parts["exact"], made.parts["flip row"]
+    one, two = (
+        trial.Calibrated(name="", declared=(words,), score=-p, p_value=p, nearest=np.full(size, i))
+        for i, (p, words) in enumerate(
+            (rng.uniform(0.2, 1, size), frozenset(needs)) for needs in (["flips"], ["noise", "blur"])
+        )
+    )
+    one.p_value[exact], two.p_value[flips] = 0.004, 0.006
+    both = trial.together([one, two])
+    assert both.p_value[exact].tolist() == [0.008] * 20 and both.p_value[flips].tolist() == [0.012] * 20
+    assert set(both.nearest[exact]) == {0} and set(both.nearest[flips]) == {1}
+    assert both.p_value.max() == 1 and (both.score[exact] > both.score[flips]).all()
+    rows = {(row["work"], row["label"]): row for row in trial.judge(made, both)}
+    assert rows["exact", ""]["sensitivity_1"] == 1
+    assert (rows["flip", "row"]["sensitivity_1"], rows["flip", "row"]["sensitivity_5"]) == (0, 1)
+    assert rows["noise", "5 %"]["is_declared"] and rows["flip", "row"]["is_declared"]
+    assert not rows["flip + noise", "mild"]["is_declared"]  # none of the two sees through both
+
+
 def test_queries_lie_where_the_parts_say(made):
     gallery = made.parties.gallery
     np.testing.assert_array_equal(made.query[made.parts["exact"]], gallery.images[made.copied])
@@ -136,7 +158,7 @@ def finished(tmp_path_factory):
 def test_detectors_find_what_they_are_made_for(finished):
     told = json.loads(finished.out.read_text())
     rows = {(row["detector"], row["work"], row["label"]): row for row in told["rows"]}
-    assert {detector for detector, *_ in rows} == {"correlation", "correlation-unturned"}
+    assert {detector for detector, *_ in rows} == {"correlation", "correlation-unturned", "together"}
     for work, label in (("exact", ""), ("flip", "row"), ("turn", "90°"), ("noise", "2 %"), ("contrast", "10 %")):
         row = rows["correlation", work, label]
         assert (row["sensitivity_1"], row["top1"], row["called"]) == (1, 1, 1), work

@@ -12,7 +12,7 @@ from launch import boot
 from launch.benchmark import planted, planted_stores, trial
 from launch.benchmark.learned import named, of_folder, of_runs, to_come
 from launch.benchmark.parties import divide
-from launch.benchmark.trial import UNSEEN, Row, Trial
+from launch.benchmark.trial import TOGETHER, UNSEEN, Calibrated, Row, Trial
 from memjax.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,21 +78,17 @@ def main(asked: Asked) -> None:
     embeddings = runs.embeddings | {
         name: of_folder(name, folder, stores, query) for name, folder in folders.items() if stores
     }
-    rows: list[Row] = []
     detectors = make_detectors(names, embeddings)
-    for detector in detectors:
-        found = detector.search(query, gallery, dataclasses.replace(setting, what=detector.title))
-        judged = trial.judge(made, detector, found.query_to_gallery)
-        rows += judged
-        print(f"{detector.title}: {summary(judged)}", flush=True)
+    rows, titles = _judged(made, detectors, setting, query, gallery)
     about = {
         "data": str(asked.data),
         "heldout": str(asked.heldout) if isinstance(asked.heldout, Path) else asked.heldout,
         "shape": list(data.manifest.shape),
         "seed": asked.seed,
         "notes": [*runs.notes, *_notes(data, made)],
+        "detectors": [_words(detector) for detector in detectors],
     }
-    write(asked.out, made, detectors, rows, about)
+    write(asked.out, made, rows, titles, about)
     for note in about["notes"]:
         boot.say(f"note: {note}")
     boot.say(f"the trial: {asked.out}, and the map: {asked.out.with_suffix('.png')}")
@@ -109,16 +105,14 @@ def summary(rows: Sequence[Row]) -> str:
     return f"{found}; unseen patients {100 * unseen['sensitivity_1']:.1f} %"
 
 
-def write(
-    out: Path, made: Trial, detectors: "Sequence[Detector]", rows: Sequence[Row], about: Mapping[str, Any]
-) -> None:
+def write(out: Path, made: Trial, rows: Sequence[Row], titles: Mapping[str, str], about: Mapping[str, Any]) -> None:
     """Write OUT (JSON), and beside it the map as PNG and SVG.
 
     Args:
       out: the JSON file.
       made: the trial.
-      detectors: in the order of display.
-      rows: of `trial.judge`, of all of them.
+      rows: of `trial.judge`, of all detectors.
+      titles: theirs, by name, in the order of display.
       about: what else the file says of the trial.
     """
     from launch.benchmark.heatmap import heat_map
@@ -135,21 +129,11 @@ def write(
         "left_out": parties.left_out,
         "controls": trial.CONTROLS,
         "roc_rates": trial.ROC_RATES,
-        "detectors": [
-            {
-                "name": d.name,
-                "title": d.title,
-                "source": d.source,
-                "score": d.score_name,
-                "invariant_to": d.invariant_to,
-            }
-            for d in detectors
-        ],
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({"about": told, "rows": rows}, indent=1) + "\n", encoding="utf-8")
     with style(LIGHT):
-        figure = heat_map(rows, {d.name: d.title for d in detectors}, caption(made), LIGHT)
+        figure = heat_map(rows, titles, caption(made), LIGHT)
         for kind in ("png", "svg"):
             out.with_suffix(f".{kind}").write_bytes(encoded(figure, kind))
 
@@ -163,6 +147,39 @@ def caption(made: Trial) -> str:
         f"({len(parties.gallery)} images); thresholds from {parties.reference.n_patients} unseen patients, "
         f"false positives counted on {parties.control.n_patients} others."
     )
+
+
+def _judged(
+    made: Trial, detectors: "Sequence[Detector]", setting: "Setting", query: "Images", gallery: "Images"
+) -> tuple[list[Row], dict[str, str]]:
+    """Let every detector search, and judge each, and all together; returns the rows, and the titles by name."""
+    titles = {detector.name: detector.title for detector in detectors}
+    found: list[Calibrated] = []
+    rows: list[Row] = []
+
+    def judge(one: Calibrated) -> None:
+        judged = trial.judge(made, one)
+        rows.extend(judged)
+        print(f"{titles[one.name]}: {summary(judged)}", flush=True)
+
+    for detector in detectors:
+        near = detector.search(query, gallery, dataclasses.replace(setting, what=detector.title))
+        found.append(trial.calibrate(made, detector, near.query_to_gallery))
+        judge(found[-1])
+    if len(found) > 1:
+        titles[TOGETHER] = "All of these together"
+        judge(trial.together(found))
+    return rows, titles
+
+
+def _words(detector: "Detector") -> dict[str, Any]:
+    return {
+        "name": detector.name,
+        "title": detector.title,
+        "source": detector.source,
+        "score": detector.score_name,
+        "invariant_to": detector.invariant_to,
+    }
 
 
 def _plan(asked: Asked, data: "Store", heldout: "Store | float", seen: frozenset[str]) -> Trial:

@@ -18,7 +18,6 @@ from launch.benchmark.planted import Cell
 if TYPE_CHECKING:
     from memjax.audit.detectors import Detector
     from memjax.audit.findings import Neighbours
-    from memjax.audit.null import Null
 
 UNSEEN, RESAMPLER, BLEND, NOISE = "unseen patients", "resampler", "blend", "noise image"
 CONTROLS = {
@@ -30,6 +29,7 @@ CONTROLS = {
 RATES = (0.01, 0.05)  # of false positives, at which sensitivity is told
 ROC_RATES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # at which the ROC curve is
 _FALSE_DISCOVERY_RATE = 0.05
+TOGETHER = "together"  # all detectors of a trial
 
 Row = dict[str, Any]
 
@@ -51,6 +51,20 @@ class Trial:
     def n_unseen(self) -> int:
         """How many queries, the last ones, are of unseen patients."""
         return len(self.parties.reference) + len(self.parties.control)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """One detector's word on every query, [Q] each: score (higher is more alike), p-value, nearest image's id.
+
+    `declared` are sets of invariances; a change is declared if one of them holds all that the change needs.
+    """
+
+    name: str
+    declared: tuple[frozenset[str], ...]
+    score: np.ndarray
+    p_value: np.ndarray
+    nearest: np.ndarray
 
 
 def plan(
@@ -98,40 +112,72 @@ def plan(
     )
 
 
-def judge(trial: Trial, detector: "Detector", nearest: "Neighbours") -> list[Row]:
-    """Return one row a cell and one a control: how a detector did, given each query's nearest images of the gallery.
+def calibrate(trial: Trial, detector: "Detector", nearest: "Neighbours") -> Calibrated:
+    """Return a detector's scores with their p-values by the reference patients.
+
+    Args:
+      trial: the queries.
+      detector: whose scores they are.
+      nearest: the best images of the gallery of every query.
 
     Raises:
       UserError: the reference patients' images have no scores.
     """
     from memjax.audit.null import fit_null
 
-    best, id_ = nearest.score[:, 0], nearest.id[:, 0]
+    score = nearest.score[:, 0]
+    part = trial.parts["reference"]
+    has_score = np.isfinite(score[part])
+    _, patient = np.unique(trial.parties.reference.patient[has_score], return_inverse=True)
+    null = fit_null(score[part][has_score], patient, detector.law)
+    return Calibrated(
+        name=detector.name,
+        declared=(frozenset(detector.invariant_to),),
+        score=score,
+        p_value=null.p_value(score),
+        nearest=nearest.id[:, 0],
+    )
+
+
+def together(found: Sequence[Calibrated]) -> Calibrated:
+    """Put several detectors together, as `memjax.audit.agreement` does: the smallest p-value, times their number."""
+    p_value = np.stack([one.p_value for one in found])
+    surest = p_value.argmin(0)
+    least = p_value.min(0)
+    return Calibrated(
+        name=TOGETHER,
+        declared=tuple(words for one in found for words in one.declared),
+        score=-least,
+        p_value=np.minimum(len(found) * least, 1),
+        nearest=np.stack([one.nearest for one in found])[surest, np.arange(len(surest))],
+    )
+
+
+def judge(trial: Trial, found: Calibrated) -> list[Row]:
+    """Return one row a cell and one a control: how a detector did."""
     gallery, reference, control = trial.parties.gallery, trial.parties.reference, trial.parties.control
-    known, unseen = best[trial.parts["reference"]], best[trial.parts[UNSEEN]]
-    has_score = np.isfinite(known)
-    _, patient = np.unique(reference.patient[has_score], return_inverse=True)
-    null = fit_null(known[has_score], patient, detector.law)
+    known, unseen = (found.score[trial.parts[name]] for name in ("reference", UNSEEN))
     strangers = np.concatenate([known, unseen]), np.concatenate([reference.patient, control.patient])
     of_control = one_each(control.patient, seed=trial.seed)
+    unseen_p = found.p_value[trial.parts[UNSEEN]]
 
     def row(cell: Cell, kind: str, owner: np.ndarray, **truth: Any) -> Row:
-        part = trial.parts[cell.name]
+        score, p_value = (values[trial.parts[cell.name]] for values in (found.score, found.p_value))
         others, other_owner = (known, reference.patient) if cell.work == UNSEEN else strangers
-        low, high = roc.area_interval(best[part], owner, others, other_owner)
-        counted = best[part][of_control] if cell.work == UNSEEN else best[part]
+        low, high = roc.area_interval(score, owner, others, other_owner)
+        counted = p_value[of_control] if cell.work == UNSEEN else p_value
         return {
             "kind": kind,
             "work": cell.work,
             "label": cell.label,
             "strength": cell.strength,
-            "detector": detector.name,
-            "is_declared": kind == "copy" and set(cell.needs) <= set(detector.invariant_to),
-            "auc": roc.area(best[part], others),
+            "detector": found.name,
+            "is_declared": kind == "copy" and any(set(cell.needs) <= words for words in found.declared),
+            "auc": roc.area(score, others),
             "auc_low": low,
             "auc_high": high,
-            "roc": roc.sensitivities(best[part], others, ROC_RATES),
-            **_found(null, counted),
+            "roc": roc.sensitivities(score, others, ROC_RATES),
+            **_at_rates(counted),
             "top1": None,
             "n": len(counted),
             **truth,
@@ -140,51 +186,46 @@ def judge(trial: Trial, detector: "Detector", nearest: "Neighbours") -> list[Row
     rows = []
     for cell in trial.cells:
         part = trial.parts[cell.name]
-        truth = {"top1": _right(gallery.sha256, id_[part], trial.copied), **_called(null, best[part], unseen)}
-        rows.append(row(cell, "copy", gallery.patient[trial.copied], **truth))
+        top1 = _right(gallery.sha256, found.nearest[part], trial.copied)
+        rows.append(
+            row(cell, "copy", gallery.patient[trial.copied], top1=top1, **_called(found.p_value[part], unseen_p))
+        )
     for name in (RESAMPLER, BLEND, NOISE, UNSEEN):
-        part = trial.parts[name]
-        nothing = best[:0]
+        p_value = found.p_value[trial.parts[name]]
+        nothing = p_value[:0]
         if name == RESAMPLER:
             owner = gallery.patient[trial.resampled]
-            truth = {
-                "top1": _right(gallery.sha256, id_[part], trial.resampled),
-                **_called(null, best[part], nothing),
-            }
+            top1 = _right(gallery.sha256, found.nearest[trial.parts[name]], trial.resampled)
+            truth = {"top1": top1, **_called(p_value, nothing)}
         else:
-            owner = control.patient if name == UNSEEN else np.arange(len(best[part]))
-            truth = _called(null, nothing, best[part])
+            owner = control.patient if name == UNSEEN else np.arange(len(p_value))
+            truth = _called(nothing, p_value)
         rows.append(row(Cell(name, 0, "", (), ()), "control", owner, **truth))
     return rows
 
 
-def _found(null: "Null", scores: np.ndarray) -> Row:
-    """Count scores whose p-value is at most each of the declared rates."""
+def _at_rates(p_value: np.ndarray) -> Row:
+    """Count p-values of at most each of the declared rates."""
     found: Row = {}
-    p = null.p_value(scores)
     for rate in RATES:
-        count = int((p <= rate).sum())
-        low, high = roc.share_interval(count, len(scores))
+        count = int((p_value <= rate).sum())
+        low, high = roc.share_interval(count, len(p_value))
         name = f"sensitivity_{rate * 100:g}"
-        found |= {name: count / len(scores), f"{name}_low": low, f"{name}_high": high}
+        found |= {name: count / len(p_value), f"{name}_low": low, f"{name}_high": high}
     return found
 
 
-def _called(null: "Null", copies: np.ndarray, novel: np.ndarray) -> Row:
-    """Call copies in a set of both at the declared false-discovery rate, as an audit does.
+def _called(copies: np.ndarray, novel: np.ndarray) -> Row:
+    """Call copies in a set of both, by p-values, at the declared false-discovery rate, as an audit does.
 
     Returns:
       `called`, the share of the copies that are called (without any, of all images), and `false_discoveries`, the share
       of what is called that is novel.
     """
-    from memjax.audit.decide import Criterion
+    from memjax.audit.agreement import step_up
 
-    scores = np.concatenate([copies, novel])
-    scored = scores[np.isfinite(scores)]
-    if not len(scored):
-        return {"called": 0.0, "false_discoveries": 0.0}
-    threshold = Criterion(rate=_FALSE_DISCOVERY_RATE).threshold(scored, null)
-    right, wrong = int((copies > threshold).sum()), int((novel > threshold).sum())
+    is_called = step_up(np.concatenate([copies, novel]), _FALSE_DISCOVERY_RATE)
+    right, wrong = int(is_called[: len(copies)].sum()), int(is_called[len(copies) :].sum())
     return {
         "called": right / len(copies) if len(copies) else wrong / len(novel),
         "false_discoveries": wrong / max(1, right + wrong),
