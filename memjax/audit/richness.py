@@ -11,9 +11,10 @@ are copies of it; f_k groups were seen k times. With S images drawn, S_obs group
 f_0 is a *lower* bound of the groups not yet seen: from ten times as many images at least so many are to be expected. In
 simulations with 30 to 300 images copied evenly to very unevenly, the 95 % interval held the truth in 92 to 98 % at the
 images drawn, 89 to 94 % at twice as many, and 58 to 92 % at ten times, where it was too high in fewer than 1 %.
+
 All of these are functions of the f_k, whose covariance in another sample is estimated by f_i (1 - f_i / N) and
--f_i f_j / N with N = S_obs + f_0, so every standard error is one delta method (Colwell et al. 2012, equations 5 and 10;
-Chao 1987 for S_obs + f_0). There are only so many training images and patients: nothing is larger than their number.
+-f_i f_j / N with N = S_obs + f_0, so every standard error is one delta method (Colwell et al. 2012; Chao 1987 for
+S_obs + f_0). There are only so many training images and patients: nothing is larger than their number.
 """
 
 import dataclasses
