@@ -62,4 +62,6 @@ def _rate(lr: float, warmup: int, schedule: str, steps: int, final: float) -> op
         return optax.schedules.warmup_constant_schedule(0.0, lr, warmup) if warmup else optax.constant_schedule(lr)
     if steps <= warmup:
         raise UserError(f"optim.steps={steps}, where the cosine ends, must be more than optim.warmup={warmup}.")
-    return optax.schedules.warmup_cosine_decay_schedule(0.0 if warmup else lr, lr, warmup, steps, final * lr)
+    if not warmup:  # optax would tell the user that it has nothing to warm up
+        return optax.cosine_decay_schedule(lr, steps, final)
+    return optax.schedules.warmup_cosine_decay_schedule(0.0, lr, warmup, steps, final * lr)
