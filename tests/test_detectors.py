@@ -160,8 +160,8 @@ def test_tiled_distance_of_all_pairs(shape):
     wanted = np.sqrt(np.max([square[..., places].mean(-1) for places in cut], axis=0))
     [detector] = make_detectors(["tiled-l2"])
     found = detector.search(images_of(query), images_of(gallery), Setting(mesh=audit_mesh(2), k=3))
-    np.testing.assert_allclose(-found.query_to_gallery.score, np.sort(wanted, axis=1)[:, :3], rtol=1e-5, atol=1e-12)
-    np.testing.assert_allclose(-found.gallery_to_query.score, np.sort(wanted, axis=0)[:3].T, rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(-found.query_to_gallery.score, np.sort(wanted, axis=1)[:, :3], rtol=2e-4)
+    np.testing.assert_allclose(-found.gallery_to_query.score, np.sort(wanted, axis=0)[:3].T, rtol=2e-4)
     np.testing.assert_array_equal(found.query_to_gallery.id, np.argsort(wanted, axis=1)[:, :3])
     assert found.query_to_gallery.score[4, 0] == 0
 

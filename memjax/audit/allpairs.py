@@ -58,6 +58,7 @@ def allpairs(
     plan: plans.Kind | Literal["auto"] = "auto",
     bins: int = 400,
     exclude_self: bool = False,
+    settled: int | None = None,
     unfinished: Path | None = None,
     progress: Callable[[int], object] = lambda pairs: None,
     tell: Callable[[str], object] = lambda text: None,
@@ -75,6 +76,7 @@ def allpairs(
       bins: number of histogram bins over the score's range; 0: no histogram. A sketched search counts a sample of
         the pairs.
       exclude_self: leave out pairs of equal id, to search a set for its own duplicates.
+      settled: how many of the k best are wanted exactly, if not all; the others' order and scores are those of float32.
       unfinished: where an interrupted search is kept and taken up again; None: nowhere.
       progress: called with the number of pairs finished since the last call.
       tell: called with a sentence on the plan.
@@ -103,7 +105,7 @@ def allpairs(
         tell=tell,
     ).run()
     lists, counted, slack = _together(found, how, part.start, pairs=len(query) * len(gallery))
-    settle = functools.partial(refine, k=k, group=group, descriptor=descriptor, slack=slack)
+    settle = functools.partial(refine, k=k, group=group, descriptor=descriptor, slack=slack, settled=settled)
     by_query = settle(
         lists.part(queries.start, queries.stop),
         query=queries,

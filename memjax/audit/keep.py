@@ -24,12 +24,13 @@ def kept_pairs(
     digests: tuple[str, str],
     descriptor: Descriptor,
     group: tuple[Orientation, ...],
-    k: int,
+    k: int | tuple[int, int],
     search: Callable[[Path], AllPairs],
 ) -> AllPairs:
     """Return the search of these two stores from `folder`, or run and keep it.
 
-    `search` is called with the path where it may keep what it has found before it ends.
+    `k` is how many neighbours are listed, and how many of them are settled if not all. `search` is called with the path
+    where it may keep what it has found before it ends.
     """
     asked = [digests, *_described(descriptor, group), k]
     arrays = _kept(folder, "pairs", asked, lambda unfinished: _of_pairs(search(unfinished)), _to_pairs)

@@ -31,6 +31,7 @@ def refine(
     by_query: bool,
     own: int | None,
     slack: float,
+    settled: int | None = None,
 ) -> Neighbours:
     """Return the k best of each list, as a float64 brute force would.
 
@@ -45,12 +46,14 @@ def refine(
       own: which image of the other side the first list's image is itself, where both sides are one set and an image is
         not its own neighbour; None: the sides are different.
       slack: a bound on the rounding error of the lists' scores.
+      settled: how many of the k are wanted like that, if not all; those behind may be out of order, or left out for
+        another, where scores differ by less than twice the slack.
     """
     size = int(np.prod(gallery.block(0, 1).shape[1:]))
     score, ids = candidates.score.astype(np.float64), candidates.id.copy()
     code = candidates.code % AMBIGUOUS
     others = len(gallery if by_query else query)
-    last, kth = score[:, -1], score[:, min(k, score.shape[1]) - 1]
+    last, kth = score[:, -1], score[:, min(settled or k, score.shape[1]) - 1]
     uncertain = (ids[:, -1] >= 0) & (score.shape[1] < others) & (last >= kth - 2 * slack)
 
     contenders = (ids >= 0) & (score >= kth[:, None] - 2 * slack) & ~uncertain[:, None]

@@ -30,10 +30,20 @@ class Listed(NamedTuple):
 
 
 def distances(query: Images, gallery: Images, setting: Setting) -> AllPairs:
-    """Return each image's 50 nearest by the mean squared difference of pixels in [-1, 1], as the images lie."""
+    """Return each image's 50 nearest by the mean squared difference of pixels in [-1, 1], as the images lie.
+
+    The nearest few are exact; of the others only the distances matter, to which float32 is enough.
+    """
     descriptor = Descriptor(score="msd", channels=setting.channels)
-    k = max(setting.k, _L2_NEIGHBOURS)
-    return setting.pairs(query, gallery, descriptor, group=setting.group(query)[:1], k=k, how="distances")
+    return setting.pairs(
+        query,
+        gallery,
+        descriptor,
+        group=setting.group(query)[:1],
+        k=max(setting.k, _L2_NEIGHBOURS),
+        settled=setting.k,
+        how="distances",
+    )
 
 
 def listed(pairs: AllPairs, *, per_query: int, per_gallery: int) -> Listed:

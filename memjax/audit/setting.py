@@ -83,6 +83,7 @@ class Setting:
         *,
         group: tuple[Orientation, ...],
         k: int | None = None,
+        settled: int | None = None,
         bins: int = 0,
         how: str = "",
     ) -> AllPairs:
@@ -94,6 +95,7 @@ class Setting:
           descriptor: what is compared.
           group: orientations to try.
           k: neighbours to list; default: the setting's.
+          settled: how many of them exactly, if not all (`allpairs`).
           bins: of a histogram of all pairs.
           how: words to add to the progress.
         """
@@ -110,6 +112,7 @@ class Setting:
                 descriptor=descriptor,
                 plan=self.plan,
                 bins=bins,
+                settled=settled,
                 unfinished=unfinished,
                 progress=self.progress(what, len(query) * len(gallery)),
                 tell=lambda sentence: self.tell(f"{what}: {sentence}"),
@@ -117,9 +120,9 @@ class Setting:
 
         if self.kept is not None and isinstance(query, Store) and isinstance(gallery, Store):
             digests = (query.manifest.digest, gallery.manifest.digest)
-            return kept_pairs(self.kept, digests, descriptor, group, k, run)
+            return kept_pairs(self.kept, digests, descriptor, group, (k, settled) if settled else k, run)
         mask = None if descriptor.mask is None else descriptor.mask.tobytes()
-        key = (id(query), id(gallery), descriptor.score, descriptor.channels, mask, group, k)
+        key = (id(query), id(gallery), descriptor.score, descriptor.channels, mask, group, k, settled)
         if key not in self.memory:
             self.memory[key] = (run(None), query, gallery)  # the sets, so that nothing else gets their ids
         return self.memory[key][0]
