@@ -105,7 +105,13 @@ def main() -> int:
     if released:
         release(released, findings, given["synthetic"].path)
     _tell(findings, out)
-    return COPIES_FOUND if _FAIL.value and not findings.decision.is_clean else 0
+    return COPIES_FOUND if _FAIL.value and not _is_clean(findings) else 0
+
+
+def _is_clean(findings: "Findings") -> bool:
+    """Say whether neither the audit's own detector nor all asked together find copies."""
+    together = findings.agreement
+    return findings.decision.is_clean and (together is None or not together.is_copy.any())
 
 
 def _mesh(n_synthetic: int) -> "Mesh":
@@ -189,12 +195,15 @@ def _criterion() -> "Criterion":
 def _tell(findings: "Findings", out: Path) -> None:
     from memjax.audit.words import verdict_sentence
 
-    verdict = "no copies found" if findings.decision.is_clean else "copies found"
+    together = findings.agreement
+    verdict = "no copies found" if _is_clean(findings) else "copies found"
+    if findings.decision.is_clean and not _is_clean(findings):
+        verdict += ", not by the audit's own detector but by all together"
     boot.say(f"{verdict}: {verdict_sentence(findings)} Threshold {findings.decision.threshold:.4f}.")
-    if findings.agreement:
+    if together:
         boot.say(
-            f"all {len(findings.agreement.names)} detectors together call {int(findings.agreement.is_copy.sum())} of "
-            f"{len(findings.agreement.is_copy)} images copies"
+            f"all {len(together.names)} detectors together call {int(together.is_copy.sum())} of "
+            f"{len(together.is_copy)} images copies"
         )
     boot.say(f"the report: {out / 'report.html'}")
     if findings.leaks:

@@ -69,10 +69,18 @@ def test_embeddings_by_file_and_what_readers_said_come_into_the_report(audited):
     for reader in ("first", "second"):
         for number, label in enumerate(("copy", "novel")):
             review.save([Label(reader=reader, pair=number, label=label, time="2026-01-01T00:00:00")])
+    # Mirrored copies, which the audit's own detector cannot see here, are copies all the same, and stay here.
     run, out = again(
-        audited, "--detectors=ratio", f"--embeddings=net={place / 'net'}", f"--labels={review.path}", name="more"
+        audited,
+        "--symmetry=none",
+        "--detectors=ratio",
+        f"--embeddings=net={place / 'net'}",
+        f"--labels={review.path}",
+        f"--release={place / 'release'}",
+        name="more",
     )
     assert run.status == 3, run.said
+    assert "copies found, not by the audit's own detector but by all together: " in run.said
     assert "all 4 detectors together call" in run.said
     rows = rows_of(out)
     called = {
@@ -80,10 +88,14 @@ def test_embeddings_by_file_and_what_readers_said_come_into_the_report(audited):
         for name in {r["detector"] for r in rows}
     }
     copies = {stores["synthetic"].items[i].source for i in range(4)}
-    assert called["correlation"] == called["embedding-msd:net"] == called["embedding-correlation:net"] == copies
-    assert called["ratio"] == set()  # which takes a mirrored image for another one
+    assert called["embedding-msd:net"] == called["embedding-correlation:net"] == copies
+    assert called["correlation"] == called["ratio"] == set()
     found = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert "labels" in json.dumps(found)
+
+    with (place / "release" / "left_out.csv").open(newline="", encoding="utf-8") as file:
+        told = {row["synthetic"]: row["reason"] for row in csv.DictReader(file)}
+    assert told == dict.fromkeys(copies, "a copy of a training image, by several detectors together")
 
     wrong = ReviewFile.create(place / "other.sqlite", {**digests, "train": "0"}, pairs)
     run, _ = again(audited, f"--labels={wrong.path}", name="wrong")

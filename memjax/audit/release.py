@@ -70,8 +70,14 @@ def _partial(out: Path) -> Path:
 
 
 def _left_out(findings: Findings) -> dict[int, str]:
-    """Return the ids that must not go out, with the reason; a call on the foreground alone is a call too."""
+    """Return the ids that must not go out, with the reason.
+
+    A call on the foreground alone is a call too, and so is one of all detectors together.
+    """
     reasons = {}
+    if findings.agreement is not None:
+        called = _called(findings.agreement.is_copy)
+        reasons |= dict.fromkeys(called, "a copy of a training image, by several detectors together")
     if findings.foreground is not None:
         reasons |= dict.fromkeys(_called(findings.foreground.is_copy), "a copy of a training image, by its foreground")
     reasons |= dict.fromkeys(_called(findings.decision.is_copy), "a copy of a training image")
