@@ -171,7 +171,8 @@ def test_detectors_are_calibrated_alike_and_put_together(tmp_path):
         ["correlation-unturned", "correlation", "ratio", "ssim", "embedding-msd:means"],
         {"means": Embedding(embed=means, invariant_to=("flips",), is_control=True)},
     )
-    findings = audited(tmp_path, train, synthetic, leaky, Question(detectors=detectors))
+    question = Question(detectors=detectors, symmetry="flips", foreground=False, plan="product")
+    findings = audited(tmp_path, train, synthetic, leaky, question, devices=1)
     by_name = {found.name: found for found in findings.detectors}
     assert list(by_name) == ["correlation-unturned", "ratio", "ssim", "embedding-msd:means"]  # without the audit's own
     kind = np.array([*planted.kind, "flat"])
@@ -198,11 +199,12 @@ def test_detectors_are_calibrated_alike_and_put_together(tmp_path):
     assert not agreed.is_copy[-1]
     assert {growth.of for growth in findings.growth} == {"images", "patients"}
 
-    again = audited(tmp_path, train, synthetic, leaky, Question(detectors=[Refuses(d) for d in detectors]))
+    refusing = dataclasses.replace(question, detectors=[Refuses(detector) for detector in detectors])
+    again = audited(tmp_path, train, synthetic, leaky, refusing, devices=1)
     for one, two in zip(findings.detectors, again.detectors, strict=True):
         np.testing.assert_array_equal(one.decision.p_value, two.decision.p_value)
 
-    alone = audited(tmp_path, train, synthetic, None, Question(detectors=detectors))
+    alone = audited(tmp_path, train, synthetic, None, question, devices=1)
     thresholds = {found.name: found.decision.threshold for found in alone.detectors}
     assert thresholds["ratio"] == -1 / 3
     assert thresholds["embedding-msd:means"] == 0
