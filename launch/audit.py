@@ -86,7 +86,7 @@ def main() -> int:
     boot.keep_freed_memory()
     boot.use_compilation_cache(cache / "compiled")
     from memjax.audit.audit import audit
-    from memjax.audit.report import write
+    from memjax.audit.report.report import write
 
     mesh = _mesh(len(stores["synthetic"]))
     question = dataclasses.replace(question, detectors=detecting.detectors(stores, cache, mesh))
@@ -193,7 +193,7 @@ def _criterion() -> "Criterion":
 
 
 def _tell(findings: "Findings", out: Path) -> None:
-    from memjax.audit.words import verdict_sentence
+    from memjax.audit.report.words import verdict_sentence
 
     together = findings.agreement
     verdict = "no copies found" if _is_clean(findings) else "copies found"

@@ -252,8 +252,8 @@ def _ours(
 ) -> Callable[[], object]:
     import numpy as np
 
-    from memjax.audit.allpairs import allpairs
     from memjax.audit.describe import ArrayImages
+    from memjax.audit.pairs.allpairs import allpairs
     from memjax.mesh import audit_mesh
     from memjax.orientation import orientations
 

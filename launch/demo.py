@@ -21,7 +21,7 @@ from launch.latents import encode_store
 from memjax.errors import UserError
 
 if TYPE_CHECKING:
-    from memjax.audit.compared import Audited
+    from memjax.audit.report.compared import Audited
 
 _OUT = flags.DEFINE_string("out", "out/demo", "Where to write; a finished demo there is replaced, a begun one goes on.")
 _VOLUMES = flags.DEFINE_bool("volumes", False, "3-D vessel phantoms instead of chest radiographs.")
@@ -56,7 +56,7 @@ def main() -> None:
             continue
         sampling.sample(out / model / "run", range(config["samples"]), out / model / "synthetic")
         audited[model] = _audited(out, model, images_seen=config["steps"] * config["batch_size"])
-    from memjax.audit.comparison import write
+    from memjax.audit.report.comparison import write
 
     page = write(out, {_NAMES[model]: one for model, one in audited.items()}, command=boot.command())
     boot.say(f"the report: {page}; metrics and pictures of the training: {out}/{{{','.join(configs)}}}/run")
@@ -94,9 +94,9 @@ def _folder(out: Path, asked: dict) -> Path:
 def _audited(out: Path, model: str, *, images_seen: int) -> "Audited":
     """Audit the images of one model and write its own report."""
     from memjax.audit.audit import Question, audit
-    from memjax.audit.compared import Audited
     from memjax.audit.findings import ImageSet
-    from memjax.audit.report import write
+    from memjax.audit.report.compared import Audited
+    from memjax.audit.report.report import write
     from memjax.data.store import Store
     from memjax.mesh import audit_mesh
 

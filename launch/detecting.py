@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
     from jax.sharding import Mesh
 
-    from memjax.audit.crossfit import CrossFitted
-    from memjax.audit.detectors import Detector
-    from memjax.audit.embedded import Embedding
+    from memjax.audit.detectors.crossfit import CrossFitted
+    from memjax.audit.detectors.detector import Detector
+    from memjax.audit.detectors.embedded import Embedding
     from memjax.audit.findings import Findings
     from memjax.data.store import Store
     from memjax.sample.embed import TrainedOn
@@ -69,7 +69,7 @@ def detectors(stores: "Stores", cache: Path, mesh: "Mesh") -> "tuple[Detector, .
     Raises:
       UserError: a run is no descriptor's or does not fit the images, or a folder's embeddings are not theirs.
     """
-    from memjax.audit.detectors import make_detectors
+    from memjax.audit.detectors.detector import make_detectors
 
     embeddings: dict[str, Embedding] = {}
     for run in _DESCRIPTOR.value:
@@ -113,7 +113,7 @@ def with_labels(findings: "Findings") -> "Findings":
 
 
 def _asked_by_name() -> list[str]:
-    from memjax.audit.detectors import NAMES, make_detectors
+    from memjax.audit.detectors.detector import NAMES, make_detectors
 
     if _DETECTORS.value == ["none"]:
         return []
@@ -141,7 +141,7 @@ def _of_run(
     """Open a descriptor and try it on an image; return its name, its embedding, and what it was trained on."""
     from launch.embedding import embedder_of
     from memjax.audit.describe import ArrayImages
-    from memjax.audit.embedded import Embedding
+    from memjax.audit.detectors.embedded import Embedding
 
     if not run:
         raise UserError(f"--{flag} is empty; give the folder of a run.")
@@ -156,7 +156,7 @@ def _of_run(
 
 def _of_folder(name: str, folder: Path, stores: "Stores") -> "Embedding":
     from launch.embedding import embeddings_of
-    from memjax.audit.embedded import Embedding
+    from memjax.audit.detectors.embedded import Embedding
     from memjax.digest import array_digest, settings_digest
 
     _, embed, facts = embeddings_of(name, folder, stores)
@@ -171,7 +171,7 @@ def _of_folder(name: str, folder: Path, stores: "Stores") -> "Embedding":
 def _crossfit(stores: "Stores", cache: Path, mesh: "Mesh") -> "CrossFitted":
     import numpy as np
 
-    from memjax.audit.crossfit import CrossFitted
+    from memjax.audit.detectors.crossfit import CrossFitted
     from memjax.data.halves import half_of
 
     if "heldout" not in stores:

@@ -122,8 +122,8 @@ class MemorizationMonitor:
 
     def _best(self, images: Any, score: str, k: int) -> np.ndarray:
         """Return the k best training scores of each image, best first."""
-        from memjax.audit.allpairs import allpairs
         from memjax.audit.describe import Descriptor
+        from memjax.audit.pairs.allpairs import allpairs
         from memjax.mesh import narrowed
         from memjax.orientation import orientations
 

@@ -8,8 +8,8 @@ from small_findings import planted_findings
 
 from launch.reviewing.audited import Audited
 from launch.reviewing.draw import draw_pairs
-from memjax.audit import records
 from memjax.audit.findings import Detected, Findings, Neighbours
+from memjax.audit.report import records
 from memjax.audit.review_file import Label, ReviewFile
 
 

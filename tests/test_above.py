@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_allpairs import SCORE_TOLERANCE, Interrupted, brute_force, image_set, random_images, smooth_images
 
-from memjax.audit import blocks as cuts
-from memjax.audit.above import pairs_above
 from memjax.audit.describe import Descriptor
+from memjax.audit.pairs import blocks as cuts
+from memjax.audit.pairs.above import pairs_above
 from memjax.mesh import audit_mesh
 from memjax.orientation import orientations
 

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from small_findings import make_store
 
-from memjax.audit import blocks as cuts
-from memjax.audit import plan as plans
-from memjax.audit import screen, search, sketch, survivors
-from memjax.audit.allpairs import allpairs
 from memjax.audit.describe import ArrayImages, Descriptor
-from memjax.audit.machine import Quick, available_bytes
-from memjax.audit.resume import Progress
-from memjax.audit.screen import rounding_slack
-from memjax.audit.shortlist import AMBIGUOUS
+from memjax.audit.pairs import blocks as cuts
+from memjax.audit.pairs import plan as plans
+from memjax.audit.pairs import screen, search, sketch, survivors
+from memjax.audit.pairs.allpairs import allpairs
+from memjax.audit.pairs.machine import Quick, available_bytes
+from memjax.audit.pairs.resume import Progress
+from memjax.audit.pairs.screen import rounding_slack
+from memjax.audit.pairs.shortlist import AMBIGUOUS
 from memjax.errors import UserError
 from memjax.mesh import audit_mesh
 from memjax.orientation import orientations

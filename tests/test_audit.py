@@ -11,8 +11,8 @@ from small_findings import make_store
 
 from memjax.audit.audit import Question, audit
 from memjax.audit.decide import Criterion
-from memjax.audit.detectors import make_detectors
-from memjax.audit.embedded import Embedding
+from memjax.audit.detectors.detector import make_detectors
+from memjax.audit.detectors.embedded import Embedding
 from memjax.audit.findings import ImageSet
 from memjax.data.copies import stand_in_generator
 from memjax.data.phantoms import draw

@@ -11,8 +11,8 @@ from pages import Page
 from PIL import Image
 from small_findings import make_findings, make_store, planted_findings, planted_generators
 
-from memjax.audit import comparison, comparison_words, figures, report
-from memjax.audit.compared import Audited
+from memjax.audit.report import comparison, comparison_words, figures, report
+from memjax.audit.report.compared import Audited
 from memjax.errors import UserError
 
 DOCS = Path(__file__).parents[1] / "docs"

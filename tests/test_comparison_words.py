@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from small_findings import planted_generators
 
-from memjax.audit import comparison_words
-from memjax.audit.compared import Audited
 from memjax.audit.findings import Interval
+from memjax.audit.report import comparison_words
+from memjax.audit.report.compared import Audited
 
 
 def audited(found, **more):

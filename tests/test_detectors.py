@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from memjax.audit.crossfit import CrossFitted
 from memjax.audit.describe import ArrayImages
-from memjax.audit.detectors import NAMES, Setting, make_detectors
-from memjax.audit.embedded import Embedding
+from memjax.audit.detectors.crossfit import CrossFitted
+from memjax.audit.detectors.detector import NAMES, Setting, make_detectors
+from memjax.audit.detectors.embedded import Embedding
+from memjax.audit.detectors.setting import Reference
+from memjax.audit.detectors.tiled import tiles
 from memjax.audit.null import fit_null
-from memjax.audit.setting import Reference
-from memjax.audit.tiled import tiles
 from memjax.errors import UserError
 from memjax.mesh import audit_mesh
 from memjax.orientation import orientations

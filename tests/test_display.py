@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from memjax.audit import turns
-from memjax.audit.display import pictures, windowed
+from memjax.audit.report import turns
+from memjax.audit.report.display import pictures, windowed
 from memjax.data.manifest import Manifest
 from memjax.orientation import orientations
 

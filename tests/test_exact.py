@@ -8,7 +8,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from memjax.audit.describe import facts
-from memjax.audit.exact import score_pairs, turned_queries
+from memjax.audit.pairs.exact import score_pairs, turned_queries
 from memjax.mesh import QUERY, audit_mesh
 from memjax.orientation import orientations
 

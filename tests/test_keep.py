@@ -5,10 +5,10 @@ import os
 import numpy as np
 import pytest
 
-from memjax.audit.allpairs import AllPairs
 from memjax.audit.describe import Descriptor
 from memjax.audit.findings import Histogram, Neighbours
 from memjax.audit.keep import kept_pairs
+from memjax.audit.pairs.allpairs import AllPairs
 from memjax.orientation import orientations
 
 GROUP = orientations((8, 8), "all")

@@ -3,9 +3,9 @@
 import numpy as np
 from small_findings import make_store
 
-from memjax.audit.above import ScoredPairs
 from memjax.audit.findings import ImageSet, Neighbours
 from memjax.audit.leaks import duplicate_groups, find_leaks, leaked_heldout, near_identical
+from memjax.audit.pairs.above import ScoredPairs
 
 
 def image_set(folder, role, images, patients=None, constant=()):

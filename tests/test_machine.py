@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from memjax.audit.machine import Quick, available_bytes, quick_products
+from memjax.audit.pairs.machine import Quick, available_bytes, quick_products
 from memjax.mesh import audit_mesh
 
 

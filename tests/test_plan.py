@@ -5,8 +5,8 @@ from typing import get_args
 
 import pytest
 
-from memjax.audit import plan as plans
-from memjax.audit.plan import Work, choose
+from memjax.audit.pairs import plan as plans
+from memjax.audit.pairs.plan import Work, choose
 from memjax.orientation import orientations
 
 SMOOTH = {8: 0.06, 4: 0.02, 2: 0.006}  # radiographs at 224x224: what block means leave out of their energy

@@ -11,8 +11,8 @@ import pytest
 from small_findings import make_store
 from test_allpairs import smooth_images
 
-from memjax.audit.above import pairs_above
-from memjax.audit.allpairs import allpairs
+from memjax.audit.pairs.above import pairs_above
+from memjax.audit.pairs.allpairs import allpairs
 from memjax.data.store import Store
 from memjax.mesh import audit_mesh
 from memjax.orientation import orientations
@@ -23,8 +23,8 @@ import jax
 index, count, port, folder, plan = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5]
 jax.distributed.initialize(f"localhost:{port}", count, index)
 import numpy as np
-from memjax.audit.above import pairs_above
-from memjax.audit.allpairs import allpairs
+from memjax.audit.pairs.above import pairs_above
+from memjax.audit.pairs.allpairs import allpairs
 from memjax.data.store import Store
 from memjax.mesh import audit_mesh
 from memjax.orientation import orientations

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from memjax.audit.describe import ArrayImages, Descriptor
-from memjax.audit.refine import refine
-from memjax.audit.screen import rounding_slack
-from memjax.audit.shortlist import AMBIGUOUS, Shortlist
+from memjax.audit.pairs.refine import refine
+from memjax.audit.pairs.screen import rounding_slack
+from memjax.audit.pairs.shortlist import AMBIGUOUS, Shortlist
 from memjax.orientation import orientations
 
 GROUP = orientations((6, 6), "all")

@@ -14,11 +14,11 @@ from pages import Page
 from PIL import Image
 from small_findings import K, brute_force, make_findings, make_store, planted_findings
 
-from memjax.audit import figures, report
-from memjax.audit.detectors_record import COLUMNS as DETECTOR_COLUMNS
 from memjax.audit.findings import Leak
-from memjax.audit.matches import best_matches, most_copied
-from memjax.audit.records import PAIR_COLUMNS
+from memjax.audit.report import figures, report
+from memjax.audit.report.detectors_record import COLUMNS as DETECTOR_COLUMNS
+from memjax.audit.report.matches import best_matches, most_copied
+from memjax.audit.report.records import PAIR_COLUMNS
 from memjax.errors import UserError
 from memjax.orientation import orientations
 

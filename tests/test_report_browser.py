@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from small_findings import planted_findings, planted_generators, with_detectors
 
-from memjax.audit import comparison, report
-from memjax.audit.compared import Audited
 from memjax.audit.findings import Leak
+from memjax.audit.report import comparison, report
+from memjax.audit.report.compared import Audited
 
 webdriver = pytest.importorskip("selenium.webdriver")
 

@@ -11,12 +11,12 @@ from pages import Page
 from PIL import Image
 from small_findings import planted_findings, with_detectors
 
-from memjax.audit import detector_charts, detectors_words, figures, growth_words, readers_words, report, words
-from memjax.audit.detected import best_heldout, everyone
-from memjax.audit.detectors_record import COLUMNS
 from memjax.audit.findings import Confusion, Growth, Interval
-from memjax.audit.missed import missed_matches
-from memjax.audit.theme import LIGHT, style
+from memjax.audit.report import detector_charts, detectors_words, figures, growth_words, readers_words, report, words
+from memjax.audit.report.detected import best_heldout, everyone
+from memjax.audit.report.detectors_record import COLUMNS
+from memjax.audit.report.missed import missed_matches
+from memjax.audit.report.theme import LIGHT, style
 
 SECTIONS = ("Several detectors", "What readers saw", "If more images were drawn")
 NEW_FIGURES = {

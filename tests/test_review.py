@@ -21,8 +21,8 @@ from reviews import audit_folder, new_review, say
 from launch.reviewing import pictures
 from launch.reviewing.audited import Audited, Candidate
 from launch.reviewing.draw import best_orientation, draw
-from memjax.audit import display
 from memjax.audit.labels import read_labels
+from memjax.audit.report import display
 from memjax.audit.review_file import ReviewFile
 from memjax.data.manifest import Manifest
 from memjax.orientation import orientations

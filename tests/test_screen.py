@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from memjax.audit import screen, symmetry
-from memjax.audit.machine import Quick
-from memjax.audit.screen import How
+from memjax.audit.pairs import screen, symmetry
+from memjax.audit.pairs.machine import Quick
+from memjax.audit.pairs.screen import How
 from memjax.mesh import audit_mesh
 from memjax.orientation import orientations
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from memjax.audit.shortlist import Shortlist
+from memjax.audit.pairs.shortlist import Shortlist
 
 
 def expected(n, width, owner, other, score, code):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from memjax.audit import symmetry
 from memjax.audit.describe import facts
-from memjax.audit.sketch import Sketch, symmetric_cuts
+from memjax.audit.pairs import symmetry
+from memjax.audit.pairs.sketch import Sketch, symmetric_cuts
 from memjax.orientation import orientations
 
 SPACES = [(12, 12), (13, 13), (16, 9), (8, 8, 8), (9, 8, 9), (5, 1, 7), (3, 3)]

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from memjax.audit import symmetry
-from memjax.audit.symmetry import Symmetry, check_group, multiply_adds, products, recombine
+from memjax.audit.pairs import symmetry
+from memjax.audit.pairs.symmetry import Symmetry, check_group, multiply_adds, products, recombine
 from memjax.errors import UserError
 from memjax.orientation import Orientation, orientations
 

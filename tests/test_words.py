@@ -7,8 +7,8 @@ import re
 import pytest
 from small_findings import planted_findings
 
-from memjax.audit import numerals, words
 from memjax.audit.findings import Interval
+from memjax.audit.report import numerals, words
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from memjax.errors import UserError
 
 if TYPE_CHECKING:
     from memjax.audit.describe import Images
-    from memjax.audit.detectors import Detector
-    from memjax.audit.setting import Setting
+    from memjax.audit.detectors.detector import Detector
+    from memjax.audit.detectors.setting import Setting
     from memjax.data.store import Store
 
 _COMMON_BACKGROUND = 0.95  # part of the pixels that is foreground; above it, there is no background to leave out
@@ -56,7 +56,7 @@ def main(asked: Asked) -> None:
     Raises:
       UserError: there are too few patients, no such detector, or a descriptor or an embedding does not fit.
     """
-    from memjax.audit.detectors import make_detectors
+    from memjax.audit.detectors.detector import make_detectors
     from memjax.data.store import Store
 
     data = Store.open(asked.data)
@@ -116,7 +116,7 @@ def write(out: Path, made: Trial, rows: Sequence[Row], titles: Mapping[str, str]
       about: what else the file says of the trial.
     """
     from launch.benchmark.heatmap import heat_map
-    from memjax.audit.theme import LIGHT, encoded, style
+    from memjax.audit.report.theme import LIGHT, encoded, style
 
     parties = made.parties
     told = {
@@ -209,7 +209,7 @@ def _mask(data: "Store") -> np.ndarray | None:
 def _setting(made: Trial, data: "Store", mask: np.ndarray | None) -> "tuple[Setting, Images, Images]":
     """Return how detectors search, the queries and the gallery."""
     from memjax.audit.describe import ArrayImages
-    from memjax.audit.setting import Reference, Setting
+    from memjax.audit.detectors.setting import Reference, Setting
     from memjax.mesh import audit_mesh
 
     def images(some: np.ndarray) -> ArrayImages:
@@ -228,7 +228,7 @@ def _setting(made: Trial, data: "Store", mask: np.ndarray | None) -> "tuple[Sett
 
 
 def _all_names(embeddings: Sequence[str], *, has_background: bool) -> list[str]:
-    from memjax.audit.detectors import NAMES
+    from memjax.audit.detectors.detector import NAMES
 
     return [
         *(name for name in NAMES if has_background or name != "foreground"),

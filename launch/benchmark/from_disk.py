@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import numpy as np
 
-    from memjax.audit.plan import Kind
+    from memjax.audit.pairs.plan import Kind
     from memjax.data.store import Store
 
 _DRAWN, _QUERIES, _AT_ONCE = 1000, 1000, 250  # phantoms, queries, images made at a time
@@ -30,8 +30,8 @@ def search(folder: Path, side: int, n: int, plan: "Kind | Literal['auto']", k: i
     """Search a store for the nearest of the queries; returns its size, seconds, and which plan was taken."""
     import numpy as np
 
-    from memjax.audit.allpairs import allpairs
     from memjax.audit.describe import ArrayImages
+    from memjax.audit.pairs.allpairs import allpairs
     from memjax.data.phantoms import draw
     from memjax.mesh import audit_mesh
     from memjax.orientation import orientations

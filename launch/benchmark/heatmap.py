@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from memjax.audit.theme import Theme
+    from memjax.audit.report.theme import Theme
 
 _CELL = 0.42, 0.32  # inches: a number of three digits fits
 _LEFT, _RIGHT, _BOTTOM, _TOP, _GAP = 3.3, 2.05, 1.0, 0.95, 1.6

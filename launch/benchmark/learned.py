@@ -11,7 +11,7 @@ from memjax.errors import UserError
 
 if TYPE_CHECKING:
     from memjax.audit.describe import Images
-    from memjax.audit.embedded import Embedding
+    from memjax.audit.detectors.embedded import Embedding
     from memjax.data.store import Store
 
 
@@ -27,7 +27,7 @@ class Learned:
 def of_runs(runs: Sequence[str], data: "Store") -> Learned:
     """Open descriptors; patients that any of them was trained on take no part in the trial."""
     from launch.embedding import embedder_of
-    from memjax.audit.embedded import Embedding
+    from memjax.audit.detectors.embedded import Embedding
     from memjax.mesh import audit_mesh
 
     embeddings: dict[str, Embedding] = {}
@@ -55,7 +55,7 @@ def of_runs(runs: Sequence[str], data: "Store") -> Learned:
 def of_folder(name: str, folder: Path, stores: "dict[str, Store]", query: "Images") -> "Embedding":
     """Return the embedding that a folder holds: the gallery's, and the queries' in the order of the trial."""
     from launch.embedding import embeddings_of
-    from memjax.audit.embedded import Embedding
+    from memjax.audit.detectors.embedded import Embedding
 
     _, embed, facts = embeddings_of(name, folder, stores)
 
@@ -71,7 +71,7 @@ def of_folder(name: str, folder: Path, stores: "dict[str, Store]", query: "Image
 
 def to_come() -> "Embedding":
     """Return what stands for an embedding until its images are there."""
-    from memjax.audit.embedded import Embedding
+    from memjax.audit.detectors.embedded import Embedding
 
     return Embedding(embed=lambda images: np.zeros((len(images), 1), np.float32))
 

@@ -16,7 +16,7 @@ from launch.benchmark.parties import Parties, one_each, sources
 from launch.benchmark.planted import Cell
 
 if TYPE_CHECKING:
-    from memjax.audit.detectors import Detector
+    from memjax.audit.detectors.detector import Detector
     from memjax.audit.findings import Neighbours
 
 UNSEEN, RESAMPLER, BLEND, NOISE = "unseen patients", "resampler", "blend", "noise image"

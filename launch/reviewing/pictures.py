@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from memjax.audit.display import upright, windowed
-from memjax.audit.turns import in_words
+from memjax.audit.report.display import upright, windowed
+from memjax.audit.report.turns import in_words
 from memjax.data.manifest import Manifest
 from memjax.data.readers.base import RAS, ROW_COLUMN
 from memjax.data.readers.colour import RGB

@@ -17,8 +17,8 @@ import numpy as np
 from werkzeug.exceptions import HTTPException
 
 from launch.reviewing import pictures
+from memjax.audit.report.turns import by_name
 from memjax.audit.review_file import LABELS, Label, Pair, ReviewFile, now
-from memjax.audit.turns import by_name
 from memjax.data.store import Store
 from memjax.errors import UserError
 

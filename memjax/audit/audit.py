@@ -14,20 +14,20 @@ from typing import Literal
 import numpy as np
 from jax.sharding import Mesh
 
-from memjax.audit.above import ScoredPairs, pairs_above
-from memjax.audit.allpairs import AllPairs
-from memjax.audit.correlated import FOREGROUND
 from memjax.audit.decide import Criterion, patient_index
 from memjax.audit.describe import Descriptor, Score, constant_images, foreground
-from memjax.audit.detectors import Detector
+from memjax.audit.detectors.correlated import FOREGROUND
+from memjax.audit.detectors.detector import Detector
+from memjax.audit.detectors.setting import Progress, Setting
 from memjax.audit.findings import Findings, Growth, Histogram, ImageSet, NullSummary
 from memjax.audit.judge import judge
 from memjax.audit.keep import kept_above
 from memjax.audit.leaks import NEAR_IDENTICAL, duplicate_groups, find_leaks, leaked_heldout, near_identical
 from memjax.audit.opinions import ask, split_by_use, together
-from memjax.audit.plan import Kind
+from memjax.audit.pairs.above import ScoredPairs, pairs_above
+from memjax.audit.pairs.allpairs import AllPairs
+from memjax.audit.pairs.plan import Kind
 from memjax.audit.richness import growth
-from memjax.audit.setting import Progress, Setting
 from memjax.errors import UserError
 from memjax.mesh import narrowed
 from memjax.orientation import Symmetry

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from memjax.audit.allpairs import AllPairs
 from memjax.audit.decide import Criterion, decide, patient_index, summarize
-from memjax.audit.detectors import Detector
+from memjax.audit.detectors.detector import Detector
+from memjax.audit.detectors.setting import Found
 from memjax.audit.findings import Decision, Detected, ImageSet, Neighbours, NullSummary
 from memjax.audit.null import Law, Null, fit_null
-from memjax.audit.setting import Found
+from memjax.audit.pairs.allpairs import AllPairs
 
 _NEVER = 0.0  # the largest that a negative distance can be: none exceeds it
 _TAU = 95.0  # percentile

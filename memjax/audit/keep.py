@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from memjax import __version__
-from memjax.audit.above import ScoredPairs
-from memjax.audit.allpairs import AllPairs
 from memjax.audit.describe import Descriptor
 from memjax.audit.findings import Histogram, Neighbours
+from memjax.audit.pairs.above import ScoredPairs
+from memjax.audit.pairs.allpairs import AllPairs
 from memjax.digest import array_digest, settings_digest
 from memjax.orientation import Orientation
 

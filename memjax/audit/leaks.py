@@ -7,8 +7,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from memjax.audit.above import ScoredPairs
 from memjax.audit.findings import ImageSet, Leak, Neighbours
+from memjax.audit.pairs.above import ScoredPairs
 
 NEAR_IDENTICAL = 0.9999  # no two acquisitions correlate like this; re-encoding or rescaling one image does
 

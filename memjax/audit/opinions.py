@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from memjax.audit.agreement import agreement
-from memjax.audit.correlated import FOREGROUND
 from memjax.audit.decide import Criterion
 from memjax.audit.describe import Score
-from memjax.audit.detectors import Detector
+from memjax.audit.detectors.correlated import FOREGROUND
+from memjax.audit.detectors.detector import Detector
+from memjax.audit.detectors.setting import Found, Reference, Setting
 from memjax.audit.findings import Agreement, Detected, Findings, ImageSet, Neighbours
 from memjax.audit.judge import detected, with_contrast
 from memjax.audit.keep import kept_lists
-from memjax.audit.setting import Found, Reference, Setting
 from memjax.digest import array_digest
 
 

@@ -1,0 +1,1 @@
+"""Every image against every other, exactly and no more than needed: the kernel of the audit."""

@@ -1,0 +1,95 @@
+"""All pairs of two sets from a score on: what is nearly the same, without a list for everybody."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jax.sharding import Mesh
+
+from memjax.audit.describe import Descriptor, Images
+from memjax.audit.pairs.plan import Kind
+from memjax.audit.pairs.processes import joined, own_part
+from memjax.audit.pairs.refine import ALMOST_EQUAL, exact_pairs
+from memjax.audit.pairs.search import Search
+from memjax.audit.pairs.shortlist import AMBIGUOUS
+from memjax.audit.pairs.symmetry import Group
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredPairs:
+    """Pairs by query, then by gallery image; the orientation turns the gallery image into the query."""
+
+    query: np.ndarray  # int64 [pairs]
+    gallery: np.ndarray  # int64 [pairs]
+    score: np.ndarray  # float64 [pairs]
+    orientation: np.ndarray  # int16 [pairs], index into the group
+
+
+def pairs_above(
+    query: Images,
+    gallery: Images,
+    threshold: float,
+    *,
+    group: Group,
+    mesh: Mesh,
+    descriptor: Descriptor | None = None,
+    plan: Kind | Literal["auto"] = "auto",
+    within: bool = False,
+    unfinished: Path | None = None,
+    progress: Callable[[int], object] = lambda pairs: None,
+    tell: Callable[[str], object] = lambda text: None,
+) -> ScoredPairs:
+    """Find all pairs with a score of `threshold` or more under some orientation, exactly.
+
+    Args:
+      query: images, [S, *space, channels].
+      gallery: images, [N, *space, channels]; streamed, never held.
+      threshold: the least score; scores are computed in float64 where float32 could not tell.
+      group: the orientations to try on the gallery image.
+      mesh: the devices to use; the answer does not depend on how many.
+      descriptor: what is compared; default: Pearson correlation of all pixels and channels.
+      plan: how the work is done; the answer does not depend on it.
+      within: both sides are one set: each pair of different images once, the lower id as query.
+      unfinished: where an interrupted search is kept and taken up again; None: nowhere.
+      progress: called with the number of pairs finished since the last call.
+      tell: called with a sentence on the plan.
+
+    Raises:
+      UserError: as `Search.run`.
+    """
+    descriptor = descriptor or Descriptor()
+    part = own_part(gallery)
+    found, how = Search(
+        query=query,
+        gallery=part,
+        group=group,
+        mesh=mesh,
+        descriptor=descriptor,
+        plan=plan,
+        threshold=threshold,
+        leave_out="earlier" if within else "nothing",
+        first=part.start,
+        unfinished=unfinished,
+        progress=progress,
+        tell=tell,
+    ).run()
+    pairs = found.above
+    score, code = pairs.score.astype(np.float64), pairs.code.astype(np.int64) % AMBIGUOUS
+    ambiguous = pairs.code >= AMBIGUOUS
+    unsure = ambiguous | (score < threshold + 2 * how.slack) | (score > descriptor.limits[1] - ALMOST_EQUAL)
+    if unsure.any():
+        ids = (pairs.query[unsure], pairs.gallery[unsure])
+        score[unsure], code[unsure] = exact_pairs(ids, code[unsure], ambiguous[unsure], query, part, group, descriptor)
+    kept = score >= threshold
+    mine = {
+        "query": pairs.query[kept],
+        "gallery": pairs.gallery[kept] + part.start,
+        "score": np.clip(score[kept], *descriptor.limits),
+        "orientation": code[kept].astype(np.int16),
+    }
+    everybody = joined(mine)
+    order = np.lexsort((everybody["gallery"], everybody["query"]))
+    found.end()
+    return ScoredPairs(**{name: array[order] for name, array in everybody.items()})

@@ -1,0 +1,116 @@
+"""What a search has found so far, on disk, so that a killed one goes on after its last whole block."""
+
+import contextlib
+import dataclasses
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memjax.audit.pairs.shortlist import Pairs, Shortlist
+from memjax.digest import settings_digest
+
+_SAVE_S = 2.0  # a kill costs at most so much work, or one block
+_SAVE_SHARE = 0.05  # of the time may go into saving
+
+
+@dataclasses.dataclass
+class Progress:
+    """A search under way: the lists of both sides or the pairs above a threshold, the histogram, the blocks done."""
+
+    query: Shortlist
+    gallery: Shortlist
+    above: Pairs
+    count: np.ndarray
+    done: int
+    path: Path | None
+    key: str
+    saved: int = 0
+    due: float = 0.0
+    is_whole: bool = True  # False while the lists hold a part of a block
+
+    @classmethod
+    def begin(
+        cls, path: Path | None, settings: Any, n_queries: int, n_gallery: int, width: int, bins: int
+    ) -> "Progress":
+        """Take up the search kept at `path` if it was cut up by the same settings, or begin anew.
+
+        Damaged bytes are as good as none: the search begins anew.
+        """
+        key = settings_digest([settings, n_queries, n_gallery, width, bins])
+        found = cls(
+            query=Shortlist.nothing(n_queries, width),
+            gallery=Shortlist.nothing(n_gallery, width),
+            above=Pairs.none(),
+            count=np.zeros(bins, np.int64),
+            done=0,
+            path=path,
+            key=key,
+            due=time.monotonic() + _SAVE_S,
+        )
+        if path is not None and path.exists():
+            with contextlib.suppress(Exception):  # damaged bytes may raise whatever they like
+                found._load(path)
+        return found
+
+    def begin_block(self) -> None:
+        """Note that the lists are about to hold a part of a block."""
+        self.is_whole = False
+
+    def end_block(self) -> None:
+        """Note that a block is done; save now and then."""
+        self.done += 1
+        self.is_whole = True
+        if time.monotonic() >= self.due:
+            self.save()
+
+    def rescue(self) -> None:
+        """Save what is whole and not saved yet, before the work ends ahead of its time."""
+        if self.is_whole and self.saved < self.done:
+            self.save()
+
+    def save(self) -> None:
+        """Write everything, all or nothing."""
+        if self.path is None:
+            return
+        start = time.monotonic()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_name(self.path.name + ".partial")
+        with partial.open("wb") as file:
+            told: dict[str, Any] = {"key": np.array(self.key), "done": np.array(self.done)}
+            np.savez(file, **told, **self._arrays())
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.path)
+        self.saved = self.done
+        now = time.monotonic()
+        self.due = now + max(_SAVE_S, (now - start) / _SAVE_SHARE)
+
+    def end(self) -> None:
+        """Forget the unfinished search: it is finished."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+    def _arrays(self) -> dict[str, Any]:
+        lists = {
+            f"{side}_{name}": getattr(getattr(self, side), name)
+            for side in ("query", "gallery")
+            for name in ("score", "id", "code")
+        }
+        return lists | {"count": self.count} | {f"above_{name}": part for name, part in self.above._asdict().items()}
+
+    def _load(self, path: Path) -> None:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if str(arrays["key"]) != self.key:
+                return
+            whole = {name: arrays[name] for name in self._arrays()}  # a checksum is behind each
+            done = int(arrays["done"])
+        above = {name: whole.pop(f"above_{name}") for name in Pairs._fields}
+        mine = self._arrays()
+        assert all(mine[name].shape == kept.shape for name, kept in whole.items())
+        for name, kept in whole.items():
+            mine[name][...] = kept
+        self.above = Pairs(**above)
+        self.done = self.saved = done
