@@ -105,13 +105,7 @@ def main() -> int:
     if released:
         release(released, findings, given["synthetic"].path)
     _tell(findings, out)
-    return COPIES_FOUND if _FAIL.value and not _is_clean(findings) else 0
-
-
-def _is_clean(findings: "Findings") -> bool:
-    """Say whether neither the audit's own detector nor all asked together find copies."""
-    together = findings.agreement
-    return findings.decision.is_clean and (together is None or not together.is_copy.any())
+    return COPIES_FOUND if _FAIL.value and not findings.is_clean else 0
 
 
 def _mesh(n_synthetic: int) -> "Mesh":
@@ -196,9 +190,7 @@ def _tell(findings: "Findings", out: Path) -> None:
     from memjax.audit.report.words import verdict_sentence
 
     together = findings.agreement
-    verdict = "no copies found" if _is_clean(findings) else "copies found"
-    if findings.decision.is_clean and not _is_clean(findings):
-        verdict += ", not by the audit's own detector but by all together"
+    verdict = "no copies found" if findings.is_clean else "copies found"
     boot.say(f"{verdict}: {verdict_sentence(findings)} Threshold {findings.decision.threshold:.4f}.")
     if together:
         boot.say(

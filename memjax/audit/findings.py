@@ -229,3 +229,8 @@ class Findings:
     agreement: Agreement | None = None  # with several detectors and a null
     growth: Sequence[Growth] = ()  # of images and, where they are known, of patients; none without copies
     labelled: Labelled | None = None  # what readers said, where they were asked
+
+    @property
+    def is_clean(self) -> bool:
+        """The verdict: neither the audit's own detector finds copies, nor do all detectors together."""
+        return self.decision.is_clean and (self.agreement is None or not self.agreement.is_copy.any())

@@ -126,7 +126,7 @@ def combined(agreement: Agreement, findings: Findings) -> str:
     more = int((agreement.is_copy & ~findings.decision.is_copy).sum())
     fewer = int((findings.decision.is_copy & ~agreement.is_copy).sum())
     if more:
-        said += f" {count(more)} of them the verdict at the top does not count."
+        said += f" {count(more)} of them the numbers at the top do not count."
     if fewer:
         said += (
             f" {many(fewer, 'image')} that the verdict at the top counts {'is' if fewer == 1 else 'are'} not among "

@@ -81,7 +81,7 @@ def record(findings: Findings, *, command: str) -> dict[str, Any]:
         "command": command,
         "verdict": words.verdict(findings),
         "verdict_sentence": words.verdict_sentence(findings),
-        "clean": decision.is_clean,
+        "clean": findings.is_clean,
         "n_train": len(findings.train.store),
         "n_synthetic": len(findings.synthetic.store),
         "n_heldout": len(findings.heldout.store) if findings.heldout else 0,

@@ -50,7 +50,7 @@ def score_noun(findings: Findings) -> str:
 
 def verdict(findings: Findings) -> Verdict:
     """Return the verdict on the set as a whole."""
-    return "no copies found" if findings.decision.is_clean else "copies found"
+    return "no copies found" if findings.is_clean else "copies found"
 
 
 def verdict_sentence(findings: Findings) -> str:
@@ -64,6 +64,13 @@ def verdict_sentence(findings: Findings) -> str:
             shown = f"training images of {many(decision.n_patients_memorized.value, 'patient')}"
         verb = "reproduces" if called == 1 else "reproduce"
         return f"{count(called)} of {many(n, 'synthetic image')} {verb} {shown}."
+    if findings.agreement is not None and not findings.is_clean:
+        copies = int(findings.agreement.is_copy.sum())
+        verb = "is a copy" if copies == 1 else "are copies"
+        return (
+            f"{count(copies)} of {many(n, 'synthetic image')} {verb} by all {len(findings.agreement.names)} detectors "
+            f"together, though not by {score_noun(findings)} of pixels alone, which the numbers below are of."
+        )
     if findings.null is None:
         return (
             f"None of {many(n, 'synthetic image')} is the same as a training image; whether some are unusually alike "
@@ -142,7 +149,7 @@ def alerts(findings: Findings) -> list[Alert]:
     missed = 0 if findings.agreement is None else (findings.agreement.is_copy & ~findings.decision.is_copy).sum()
     if missed:
         images = many(int(missed), "more image a copy that", "more images copies that")
-        text = f"All detectors together call {images} the verdict below does not count."
+        text = f"All detectors together call {images} the numbers below do not count."
         found.append(Alert(text=text, href="#missed"))
     return found + [Alert(text=warning) for warning in findings.warnings]
 
@@ -177,8 +184,7 @@ def yardstick(findings: Findings) -> list[str]:
 
 def meaning(findings: Findings) -> list[str]:
     """Return what the result says."""
-    decision = findings.decision
-    if decision.is_clean:
+    if findings.is_clean:
         said = (
             "In this comparison the synthetic images are not closer to the training images than images of patients the "
             "model never saw."
