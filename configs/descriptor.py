@@ -14,14 +14,23 @@ What the follow-up trains with: Adam at 1e-4, a cosine down to half of that, 200
 pictures, the cross entropy at temperature 0.07, a dropout of half. The paper before it: triplets, no dropout, and 2 in
 a batch as for the autoencoder, of which nothing can be mined; 10 here. Its margin is not known. For radiographs the
 follow-up's network is a ResNet-50 of ImageNet, which does not ship with the code; here it is a residual network of 15
-million parameters from the start. Meant for one GPU of 80 GB; not trained here, but for `hippocampus`.
+million parameters from the start. Meant for one GPU of 80 GB; not trained here, but for `hippocampus`:
+
+    python -m launch.prepare --input=hippocampus48_dev.npz --out=stores/hippocampus --size=12,16,12 --fit=stretch
+      --range=own --heldout_patients=0.33
+    python -m launch.train --config=configs/descriptor.py:hippocampus --data=stores/hippocampus --workdir=runs/sides
+
+A minute on two cores. Each of 58 heads was held out once in three such trainings: 69 % of their 116 hippocampi have the
+other side of the head as the nearest of all held out (95 % interval 58 to 79), by correlation of the same voxels 51 %.
 
 Words after the colon, separated by commas: what to train on,
     pccta        64 x 64 x 64
     mrnet        256 x 256 x 32, sagittal slices last
     cxr          pictures; steps for 5216 of 256 x 256
-    volumes      any small volumes, on processors
-    hippocampus  volumes of which two are the two sides of one patient's head: the other side is a positive, too
+    volumes      any small volumes, on processors; steps for 160
+    hippocampus  the same for volumes of 12 x 16 x 12 or so, of which two are the two sides of one head: a view of the
+                 other side is a positive, too. Not mirrored: the sides lie alike, and mirroring lost a third of them.
+                 As many steps whatever held-out images say, so that they stay unseen
 and if wished
     triplet   triplets in place of the cross entropy
     flips     views as the follow-up's: mirrored along one axis and rotated by 5 degrees, each with probability 0.5;
@@ -42,7 +51,7 @@ _DATASETS = {
     "mrnet": (904, 10, "encoder-16", 1, "knee"),
     "cxr": (5216, 64, "residual-32", 1, "chest"),
     "volumes": (160, 16, "encoder-8", 0, "vessel"),
-    "hippocampus": (110, 16, "encoder-8", 0, "vessel"),
+    "hippocampus": (80, 32, "encoder-8", 0, "vessel"),
 }
 _SWITCHES = ("triplet", "flips", "smoke")
 _EPOCHS, _LOOKS = 200, 20  # and how often held-out images are looked at meanwhile
@@ -68,10 +77,12 @@ def get_config(words: str = "pccta") -> config_dict.ConfigDict:
     is_small = dataset in ("volumes", "hippocampus")
     c.model = {
         **PRESETS[size or default],
-        "dropout": 0.0 if "triplet" in found else 0.5,
+        "dropout": 0.0 if "triplet" in found or is_small else 0.5,  # of few images it took most of what was learned
         "remat": False,
         "dtype": "float32" if is_small else "bfloat16",
     }
+    if c.model.network == "encoder":
+        c.model.downsample = config_dict.placeholder(tuple)  # until the grid is left
     c.loss = {
         "kind": "triplet" if "triplet" in found else "ntxent",
         "temperature": 0.07,
@@ -107,7 +118,7 @@ def get_config(words: str = "pccta") -> config_dict.ConfigDict:
     if dataset == "mrnet":
         c.views.rotate_plane = (0, 1)  # its slices are far apart
     c.optim = {
-        "lr": 1e-4,
+        "lr": 1e-3 if is_small else 1e-4,
         "warmup": 0,
         "schedule": "cosine",
         "steps": c.steps,
@@ -118,7 +129,7 @@ def get_config(words: str = "pccta") -> config_dict.ConfigDict:
         "clip": config_dict.placeholder(float),
     }
     c.ema = {
-        "decay": 0.0,  # of 0: what is described with are the newest parameters
+        "decay": 0.98 if is_small else 0.0,  # of 0: what is described with are the newest parameters
         "every": 1,
         "copy_until": 0,
         "half_life_images": config_dict.placeholder(float),
@@ -127,9 +138,23 @@ def get_config(words: str = "pccta") -> config_dict.ConfigDict:
     look = c.steps // _LOOKS
     c.every = {"log": 100, "save": look, "evaluate": look, "preview": look, "monitor": 0}
     c.stop = {"metric": "heldout/view_mrr", "patience": 5}  # looks that may be worse than the best; 0: train to the end
+    if dataset == "hippocampus":
+        _both_sides(c)
     if "smoke" in found:
         shrink(c, phantoms)
     return c
+
+
+def _both_sides(c: config_dict.ConfigDict) -> None:
+    """Train on views of another image of the same patient, that is: of the other side."""
+    if c.model.network == "encoder":
+        c.model.update(downsample=(1, 1, 1), grid=6, hidden=512, size=128)
+    c.pair = "patient"
+    if c.loss.kind == "ntxent":
+        c.loss.positives = "patients"
+    c.views.update(flip_p=0.0, turn_p=0.0, blur_p=0.0, rotate_degrees=10.0, elastic=0.08, elastic_p=0.7, shift=0.08)
+    c.augment.update(enabled=True, flip_axes=(), rotate_degrees=10.0, intensity=0.3)
+    c.stop.patience = 0
 
 
 def shrink(c: config_dict.ConfigDict, phantoms: str) -> None:

@@ -18,6 +18,7 @@ def _encoder(features: int) -> dict[str, object]:
         "network": "encoder",
         "features": features,
         "channels": 8,
+        "grid": 4,
         "hidden": 128,
         "size": 32,
         "groups": 32,
@@ -29,6 +30,7 @@ def _residual(width: int) -> dict[str, object]:
         "network": "residual",
         "width": width,
         "blocks": (0, 2, 2, 2, 2),
+        "grid": 4,
         "size": 128,
         "groups": min(32, width),
     }

@@ -59,7 +59,7 @@ def by_hand(axes, network, **model):
     total += 2 * c
     if network == "encoder":
         total += c * model["channels"] + model["channels"]
-        total += (4**axes * model["channels"] + 1) * model["hidden"]
+        total += (model["grid"] ** axes * model["channels"] + 1) * model["hidden"]
         c = model["hidden"]
     return total + (c + 1) * model["size"]
 
@@ -89,7 +89,7 @@ def test_configs_build(words):
     desc = jax.eval_shape(
         task.descriptor.apply, jax.eval_shape(task.init, key_for(0, "init")).ema, jnp.zeros((2, *shape))
     )
-    assert desc.shape == (2, 128 if "cxr" in words else 32) and desc.dtype == jnp.float32
+    assert desc.shape == (2, 128 if words in ("cxr", "hippocampus") else 32) and desc.dtype == jnp.float32
     assert c.optim.steps == c.steps
 
 
