@@ -5,7 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from memjax.objectives.contrastive import following, nt_xent, relatives, semi_hard, strangers, triplet, unit
+from memjax.objectives import contrastive
+from memjax.objectives.contrastive import following, semi_hard, triplet, unit
+
+# Compiled whole: one operation at a time takes longer.
+nt_xent = jax.jit(contrastive.nt_xent, static_argnames="temperature")
+strangers = jax.jit(contrastive.strangers)
+relatives = jax.jit(contrastive.relatives)
 
 B, D = 6, 5
 RNG = np.random.default_rng(0)
@@ -59,7 +65,7 @@ def test_nt_xent_of_extremes():
     # Alone in its batch an image has nobody to be mistaken for, and at zero there is a gradient all the same.
     nobody = jnp.zeros((B, B), bool)
     np.testing.assert_allclose(nt_xent(jnp.asarray(IMAGE), jnp.asarray(VIEW), nobody), 0, atol=1e-6)
-    gradient = jax.grad(lambda x: nt_xent(x, x, unknown).sum())(jnp.zeros((B, D)))
+    gradient = jax.jit(jax.grad(lambda x: nt_xent(x, x, unknown).sum()))(jnp.zeros((B, D)))
     assert jnp.isfinite(gradient).all()
 
 
@@ -73,7 +79,7 @@ def test_no_gradient_comes_from_the_same_patients_images(loss):
         negative = semi_hard(image, jnp.asarray(VIEW), strangers(ID, PATIENT))
         return triplet(image, jnp.asarray(VIEW), image[negative], margin=100.0)[0]
 
-    moved = np.array(jax.grad(of_first)(jnp.asarray(IMAGE)))
+    moved = np.array(jax.jit(jax.grad(of_first))(jnp.asarray(IMAGE)))
     assert (moved[2] == 0).all() and (moved[0] != 0).all()
     assert (np.abs(moved[[1, 3, 4, 5]]).sum(1) > 0).sum() == (4 if loss == "ntxent" else 1)
 

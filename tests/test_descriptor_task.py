@@ -25,6 +25,7 @@ from memjax.train.tasks import make_task
 from memjax.trees import norm
 
 BATCH, SIZE = 16, (16, 16)
+KEY = key_for(0, "init")
 QUICK = {"xla_backend_optimization_level": 0}  # to compile
 VIEWS = Views(turn_p=0.0, elastic=0.0, blur=0.0)
 
@@ -40,13 +41,18 @@ def task(*words, mesh=None, shape=(*SIZE, 1), **changes):
     return make_task(config(*words, **changes), shape=shape, mesh=mesh or train_mesh(n_devices=1))
 
 
-def ready(mesh, *words, **changes):
-    one = task(*words, mesh=mesh, **changes)
-    key = key_for(0, "init")
-    shardings = state_shardings(mesh, jax.eval_shape(one.init, key))
-    state = jax.jit(one.init, out_shardings=shardings, compiler_options=QUICK)(key)
+def ready(mesh):
+    """Return the task, what makes its first state, and its compiled step."""
+    one = task(mesh=mesh, **{"optim.lr": 3e-3, "model.dropout": 0.1})
+    shardings = state_shardings(mesh, jax.eval_shape(one.init, KEY))
+    first = jax.jit(one.init, out_shardings=shardings, compiler_options=QUICK)
     step = jax.jit(one.step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)), compiler_options=QUICK)
-    return one, state, step
+    return one, lambda: first(KEY), step
+
+
+@pytest.fixture(scope="module")
+def run():
+    return ready(train_mesh(n_devices=1))
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +79,9 @@ def heldout(images):
     return [put(train_mesh(n_devices=1), one) for one in held_out_batches(images, ids, BATCH, VIEWS)]
 
 
-def test_it_learns_to_know_images_of_people_it_never_saw(images):
-    one, state, step = ready(train_mesh(n_devices=1), **{"optim.lr": 3e-3, "model.dropout": 0.0})
+def test_it_learns_to_know_images_of_people_it_never_saw(images, run):
+    one, first, step = run
+    state = first()
     before = one.evaluate(state, {"heldout": heldout(images)})
     told = []
     for batch in batches(images):
@@ -114,20 +121,22 @@ def test_the_loss_is_what_its_words_say():
         ({"kind": "triplet", "unit": True}, triplets(*unit, contrastive.semi_hard(*unit, is_stranger))),
         ({"kind": "triplet", "mining": "following"}, triplets(*long, contrastive.following(is_stranger))),
     ]:
-        np.testing.assert_allclose(Loss(margin=0.7, **words)(image, view, batch), expected, rtol=1e-5)
+        loss = jax.jit(Loss(margin=0.7, **words), compiler_options=QUICK)
+        np.testing.assert_allclose(loss(image, view, batch), expected, rtol=1e-5)
         alone = {"id": jnp.arange(8), "patient": jnp.zeros(8, int)}  # nobody to be told from
         if "positives" not in words:
-            np.testing.assert_allclose(Loss(margin=0.7, **words)(image, view, alone), 0, atol=1e-6)
+            np.testing.assert_allclose(loss(image, view, alone), 0, atol=1e-6)
 
 
-def test_the_gradient_is_that_of_the_loss(images):
-    one, state, step = ready(train_mesh(n_devices=1), **{"model.dropout": 0.3})
+def test_the_gradient_is_that_of_the_loss(images, run):
+    one, first, step = run
+    state = first()
     batch = {name: jnp.asarray(value) for name, value in batches(images, n=1)[0].items()}
-    key = key_at(key_for(0, "dropout"), 0)
+    dropout_key = key_at(key_for(0, "dropout"), 0)
 
     def asked(params):
         pairs = jnp.stack([batch["image"], batch["view"]], 1).reshape(-1, *SIZE, 1)
-        image, view = (one.descriptor.apply(params, pairs, key)[i::2] for i in (0, 1))
+        image, view = (one.descriptor.apply(params, pairs, dropout_key)[i::2] for i in (0, 1))
         return Loss()(image, view, batch).mean()
 
     value, gradient = jax.jit(jax.value_and_grad(asked), compiler_options=QUICK)(state.params)
@@ -136,11 +145,11 @@ def test_the_gradient_is_that_of_the_loss(images):
     assert float(told["grad_norm"]) == pytest.approx(float(norm(gradient)), rel=1e-3) and told["grad_norm"] > 0
 
 
-def test_negatives_are_those_of_the_whole_batch_on_any_number_of_devices(images):
+def test_negatives_are_those_of_the_whole_batch_on_any_number_of_devices(images, run):
     told = {}
-    for mesh in (train_mesh(n_devices=1), train_mesh(fsdp=2)):
-        _, state, step = ready(mesh)
-        told[mesh.size] = []
+    eight = train_mesh(fsdp=2)
+    for mesh, (_, first, step) in ((train_mesh(n_devices=1), run), (eight, ready(eight))):
+        state, told[mesh.size] = first(), []
         for batch in batches(images, n=3):
             state, found = step(state, put(mesh, batch))
             told[mesh.size].append({name: float(value) for name, value in found.items()})
@@ -153,8 +162,9 @@ def test_negatives_are_those_of_the_whole_batch_on_any_number_of_devices(images)
         assert other == pytest.approx(mine, rel=2e-3, abs=1e-5)
 
 
-def test_what_fills_a_batch_up_does_not_count(images):
-    one, state, _ = ready(train_mesh(n_devices=1))
+def test_what_fills_a_batch_up_does_not_count(images, run):
+    one, first, _ = run
+    state = first()
     whole = {name: jnp.concatenate([part[name] for part in heldout(images)])[:24] for name in heldout(images)[0]}
     once = one.evaluate(state, {"heldout": [whole]})
     parts = one.evaluate(state, {"heldout": heldout(images)})  # 16 and 8, the latter filled up
@@ -216,4 +226,4 @@ def test_what_training_refuses_before_it_begins(images, tmp_path):
 def test_it_draws_nothing():
     one = task()
     with pytest.raises(UserError, match="draws no images"):
-        one.draw(jax.eval_shape(one.init, key_for(0, "init")), np.arange(3))
+        one.draw(jax.eval_shape(one.init, KEY), np.arange(3))
