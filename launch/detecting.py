@@ -78,7 +78,7 @@ def detectors(stores: "Stores", cache: Path, mesh: "Mesh") -> "tuple[Detector, .
     for given in _EMBEDDINGS.value:
         name, folder = _name_and_folder(given)
         embeddings[_free(name, embeddings)] = _of_folder(name, folder, stores)
-    learned = [f"embedding-{law}:{name}" for name in embeddings for law in ("msd", "correlation")]
+    learned = [f"{kind}:{name}" for name, embedding in embeddings.items() for kind in embedding.kinds]
     crossfit = [_crossfit(stores, cache, mesh)] if _CROSSFIT.value else []
     return (*make_detectors([*_asked_by_name(), *learned], embeddings), *crossfit)
 
@@ -149,7 +149,11 @@ def _of_run(
     name, embed, facts = embedder_of(Path(run).expanduser(), cache, mesh, train=train)
     embed(ArrayImages(train.block(0, 1), train.ranges[:1]))  # what does not fit shall show before the long search
     embedding = Embedding(
-        embed=embed, digest=facts.digest, invariant_to=facts.invariant_to, is_control=facts.saw_train is False
+        embed=embed,
+        digest=facts.digest,
+        invariant_to=facts.invariant_to,
+        is_control=facts.saw_train is False,
+        can_turn=True,
     )
     return name, embedding, facts.trained_on
 

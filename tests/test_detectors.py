@@ -171,6 +171,47 @@ def vectors_of(table):
     return Embedding(embed=lambda images: table[len(images)], digest="d", invariant_to=("flips",), is_control=True)
 
 
+def test_an_embedding_that_overlooks_nothing_finds_turned_copies_in_their_orientation():
+    rng = np.random.default_rng(5)
+    space = (5, 5)
+    train = rng.integers(0, 256, (14, *space, 1)).astype(np.uint8)
+    group = orientations(space, "all")
+    asked = np.concatenate([np.stack([of.apply(train[i]) for i, of in enumerate(group)]), 255 - train[8:]])
+    weights = rng.normal(size=(25, 6))
+
+    def embed(images):
+        return (images.block(0, len(images)).reshape(len(images), -1) / 255 - 0.5) @ weights
+
+    query, gallery = images_of(asked), images_of(train)
+    setting = Setting(mesh=audit_mesh(1), k=3)
+    names = ["embedding-correlation:net", "embedding-turned:net"]
+    net = {"net": Embedding(embed=embed, invariant_to=("noise", "flips"), can_turn=True)}
+    plain, turned = make_detectors(names, net)
+    assert turned.invariant_to == ("flips", "quarter turns", "noise")
+    found = turned.search(query, gallery, setting)
+    # The definition, in plain numpy: every training image against every query turned back, by np.corrcoef.
+    y = embed(gallery)
+    every = np.stack(
+        [
+            np.corrcoef(embed(images_of(np.stack([of.inverse.apply(image) for image in asked]))), y)[
+                : len(asked), len(asked) :
+            ]
+            for of in group
+        ]
+    )
+    best = every.max(0)
+    assert (found.query_to_gallery.id == np.argsort(-best, axis=1)[:, :3]).all()
+    np.testing.assert_allclose(found.query_to_gallery.score, -np.sort(-best, axis=1)[:, :3], atol=1e-5)
+    assert (found.gallery_to_query.id == np.argsort(-best.T, axis=1)[:, :3]).all()
+    first = found.query_to_gallery
+    assert (first.orientation == np.take_along_axis(every.argmax(0), first.id, axis=1)).all()
+    assert (first.id[:8, 0] == np.arange(8)).all() and (first.orientation[:8, 0] == np.arange(8)).all()
+    assert (first.score[:8, 0] > 1 - 1e-6).all()
+    assert (plain.search(query, gallery, setting).query_to_gallery.score[1:8, 0] < 0.999).all()
+    with pytest.raises(UserError, match="no detector 'embedding-turned:file'"):
+        make_detectors(["embedding-turned:file"], {"file": Embedding(embed=embed)})
+
+
 def test_embeddings_are_compared_by_their_real_distances_and_correlations():
     rng = np.random.default_rng(3)
     x, y = (rng.normal(100, 40, (n, 6)).astype(np.float32) for n in (5, 30))

@@ -18,6 +18,7 @@ from memjax.errors import UserError
 if TYPE_CHECKING:
     from memjax.audit.describe import Images
     from memjax.audit.detectors.detector import Detector
+    from memjax.audit.detectors.embedded import Embedding
     from memjax.audit.detectors.setting import Setting
     from memjax.data.store import Store
 
@@ -69,8 +70,9 @@ def main(asked: Asked) -> None:
         )
     runs = of_runs(asked.descriptors, data)
     mask = _mask(data)
-    names = asked.only or _all_names([*runs.embeddings, *folders], has_background=mask is not None)
-    make_detectors(names, {**runs.embeddings, **dict.fromkeys(folders, to_come())})  # refuses unknown ones
+    to_ask = {**runs.embeddings, **dict.fromkeys(folders, to_come())}
+    names = asked.only or _all_names(to_ask, has_background=mask is not None)
+    make_detectors(names, to_ask)  # refuses unknown ones
 
     made = _plan(asked, data, heldout, runs.seen)
     setting, query, gallery = _setting(made, data, mask)
@@ -227,12 +229,12 @@ def _setting(made: Trial, data: "Store", mask: np.ndarray | None) -> "tuple[Sett
     return setting, images(made.query), images(made.parties.gallery.images)
 
 
-def _all_names(embeddings: Sequence[str], *, has_background: bool) -> list[str]:
+def _all_names(embeddings: "dict[str, Embedding]", *, has_background: bool) -> list[str]:
     from memjax.audit.detectors.detector import NAMES
 
     return [
         *(name for name in NAMES if has_background or name != "foreground"),
-        *(f"embedding-{law}:{name}" for name in embeddings for law in ("msd", "correlation")),
+        *(f"{kind}:{name}" for name, embedding in embeddings.items() for kind in embedding.kinds),
     ]
 
 

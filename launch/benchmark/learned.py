@@ -38,7 +38,11 @@ def of_runs(runs: Sequence[str], data: "Store") -> Learned:
         if name in embeddings:
             raise UserError(f"--descriptor: two of the runs are called {name!r}; rename the folder of one of them.")
         embeddings[name] = Embedding(
-            embed=embed, digest=facts.digest, invariant_to=facts.invariant_to, is_control=facts.saw_train is False
+            embed=embed,
+            digest=facts.digest,
+            invariant_to=facts.invariant_to,
+            is_control=facts.saw_train is False,
+            can_turn=True,
         )
         patients = facts.trained_on and facts.trained_on.patients
         seen |= patients or set()

@@ -12,6 +12,7 @@ from memjax.audit.detectors.adaptive import Adaptive
 from memjax.audit.detectors.aligned import AlignedSSIM
 from memjax.audit.detectors.correlated import FOREGROUND, TURNED, UNTURNED
 from memjax.audit.detectors.embedded import Embedded, Embedding
+from memjax.audit.detectors.embedded_turned import EmbeddedTurned
 from memjax.audit.detectors.ratio import Ratio
 from memjax.audit.detectors.setting import Found, Setting
 from memjax.audit.detectors.tiled import Tiled
@@ -92,7 +93,8 @@ def make_detectors(names: Sequence[str], embeddings: Mapping[str, Embedding] | N
     """Return the detectors of these names, each once, in this order.
 
     Args:
-      names: of `NAMES`, or `embedding-msd:NAME`, `embedding-correlation:NAME` with the NAME of an embedding.
+      names: of `NAMES`, or `embedding-msd:NAME`, `embedding-correlation:NAME` and, where turned images can be embedded,
+        `embedding-turned:NAME` with the NAME of an embedding.
       embeddings: by name.
 
     Raises:
@@ -100,8 +102,10 @@ def make_detectors(names: Sequence[str], embeddings: Mapping[str, Embedding] | N
     """
     known = dict(_OF_PIXELS)
     for name, embedding in (embeddings or {}).items():
-        for detector in (Embedded(of=name, embedding=embedding, law=law) for law in ("msd", "correlation")):
-            known[detector.name] = detector
+        made: list[Detector] = [Embedded(of=name, embedding=embedding, law=law) for law in ("msd", "correlation")]
+        if embedding.can_turn:
+            made.append(EmbeddedTurned(of=name, embedding=embedding))
+        known |= {detector.name: detector for detector in made}
     for name in names:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)

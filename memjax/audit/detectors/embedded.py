@@ -32,12 +32,19 @@ class Embedding:
     digest: names the weights or the file.
     invariant_to: what a copy may differ by and still lie close (`Detector.invariant_to`).
     is_control: it was not made from the training images.
+    can_turn: `embed` takes any images, so that turned ones can be asked about, too; a file knows its own only.
     """
 
     embed: Callable[[Images], np.ndarray]
     digest: str = ""
     invariant_to: tuple[str, ...] = ()
     is_control: bool = False
+    can_turn: bool = False
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What the names of its detectors begin with, before the colon."""
+        return ("embedding-msd", "embedding-correlation", *(["embedding-turned"] if self.can_turn else []))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
