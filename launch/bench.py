@@ -93,7 +93,8 @@ def main(what: str) -> None:
         raise UserError(
             f"there is no benchmark {what!r}; write python -m launch.bench audit, train, disk or detectors."
         )
-    boot.keep_freed_memory()
+    if what != "train":  # as the launchers do
+        boot.keep_freed_memory()
     if what == "detectors":
         _detectors()
         return

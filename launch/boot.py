@@ -161,7 +161,8 @@ def keep_freed_memory() -> None:
     """Let the allocator keep what is freed, in one heap, for the next block of images: fresh pages are dear.
 
     Without it every larger array that a device program needs for a moment is paid for again and again: searches of
-    224x224 images take a fifth longer (BUILD_NOTES). Only glibc has the setting; elsewhere nothing happens.
+    224x224 images take a fifth longer (BUILD_NOTES). Training does without: there it costs up to a third, as measured
+    there, too. Only glibc has the setting; elsewhere nothing happens.
     """
     arenas, no_mmap, top_pad, trim = -8, -4, -2, -1
     with contextlib.suppress(OSError, AttributeError):

@@ -39,7 +39,6 @@ def main() -> int:
     """Train, or go on training."""
     config, profile = _config(), _profile()
     workdir, cache = boot.place(_WORKDIR), boot.place_if_given(_CACHE)
-    boot.keep_freed_memory()
     boot.join_processes(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     boot.use_compilation_cache(cache or workdir / "compiled")
     with boot.StopRequests() as stop:
