@@ -40,7 +40,7 @@ class EmbeddedTurned:
     @property
     def title(self) -> str:
         """For people."""
-        return f"Correlation of embeddings by {self.of}, best orientation"
+        return f"Embeddings by {self.of}, best orientation"
 
     @property
     def invariant_to(self) -> tuple[str, ...]:
