@@ -10,6 +10,7 @@ Exit status: 0 ended, 2 something is wrong with what was given.
 import contextlib
 import logging
 import secrets
+import signal
 import socket
 import urllib.parse
 from collections import Counter
@@ -138,6 +139,8 @@ def _serve(review: "ReviewFile", train: "Store", synthetic: "Store", door: socke
     server = make_server(_ADDRESS, 0, app, threaded=True, fd=door.fileno())
     boot.say(f"{review.path}: {len(review.pairs)} pairs. Open this address in a browser; Ctrl-C ends.")
     boot.say(f"http://{_ADDRESS}:{server.port}/{token}/{asked}")
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell that starts us in the background has Ctrl-C ignored
+        signal.signal(number, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()  # closes itself
 

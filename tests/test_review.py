@@ -333,7 +333,11 @@ def test_images_are_found_by_what_they_are(tmp_path):
 def test_a_page_is_served_until_interrupted(tmp_path):
     out, _ = audit_folder(tmp_path)
     process = subprocess.Popen(
-        command("review", f"--audit={out}", "--pairs=5", "--reader=Anna B"), cwd=ROOT, stderr=subprocess.PIPE, text=True
+        command("review", f"--audit={out}", "--pairs=5", "--reader=Anna B"),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as a shell does in the background
     )
     with process:
         lines = [process.stderr.readline() for _ in range(2)]
@@ -351,6 +355,10 @@ def test_a_page_is_served_until_interrupted(tmp_path):
         urllib.request.urlopen(asked_for).close()
         assert [label.pair for label in ReviewFile(out / "review.sqlite").labels("Anna B")] == [2]
         process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=60)
+        finally:
+            process.kill()  # else a test that fails would wait for it
         rest = process.stderr.read()
     assert process.returncode == 0
     assert "Anna B 1 of 5. For a consensus, a second reader is needed." in rest and "Traceback" not in rest
