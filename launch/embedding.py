@@ -65,6 +65,7 @@ def embedder_of(
     """
     import numpy as np
 
+    from memjax.audit.describe import unit_range
     from memjax.data.store import Store
     from memjax.digest import settings_digest
     from memjax.sample.embed import open_embedder
@@ -79,7 +80,7 @@ def embedder_of(
         with boot.steps_bar(f"embedding with {embedder.name}", "images")(0, len(images)) as bar:
             for start in range(0, len(images), at_once):
                 stop = min(start + at_once, len(images))
-                found[start:stop] = embedder.embed(_unit_range(images, start, stop))
+                found[start:stop] = embedder.embed(unit_range(images, np.arange(start, stop)))
                 bar.update(stop - start)
         if not np.isfinite(found).all():
             bad = int(np.flatnonzero(~np.isfinite(found).all(1))[0])
@@ -150,16 +151,6 @@ def _saw(trained_on: "TrainedOn", train: "Store") -> bool | None:
     if trained_on.store == train.manifest.digest:
         return True
     return False if trained_on.is_free_of(train) else None
-
-
-def _unit_range(images: "Images", start: int, stop: int) -> "np.ndarray":
-    """Return these images as float32 in [-1, 1], by each one's own intensity map."""
-    import numpy as np
-
-    raw = images.block(start, stop).astype(np.float32)
-    ranges = images.ranges[start:stop].astype(np.float32).reshape(-1, 2, *(1,) * (raw.ndim - 1))
-    low, high = ranges[:, 0], ranges[:, 1]
-    return np.clip((raw - low) / np.where(high > low, high - low, 1) * 2 - 1, -1, 1)
 
 
 def _read(path: Path, shape: tuple[int, int]) -> "np.ndarray | None":

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from small_findings import planted_findings
 
-from memjax.audit.agreement import agreement, kappas, step_up
+from memjax.audit.agreement import agreement, kappas
+from memjax.audit.decide import step_up
 from memjax.audit.findings import Neighbours
 
 

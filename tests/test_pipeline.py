@@ -345,8 +345,8 @@ def test_the_other_image_is_of_the_same_patient_and_trained_on(people):
 
 def test_held_out_images_have_the_same_view_in_any_batch(people):
     ids = np.array([4, 0, 7, 5, 3])
-    whole = next(held_out_batches(people, ids, 5, Views(), "patient"))
-    parts = list(held_out_batches(people, ids, 2, Views(), "patient"))
+    whole = next(held_out_batches(people, ids, 5, Views()))
+    parts = list(held_out_batches(people, ids, 2, Views()))
     np.testing.assert_array_equal(whole["patient"], PATIENT[ids])
     for name in ("image", "view", "patient", "id"):
         np.testing.assert_array_equal(np.concatenate([part[name] for part in parts])[:5], whole[name], name)

@@ -12,8 +12,9 @@ from launching import ROOT
 from reviews import audit_folder, new_review, other_detector, say
 from small_findings import planted_findings
 
+from memjax.audit.agreement import cohens_kappa
 from memjax.audit.findings import Confusion
-from memjax.audit.labels import cohens_kappa, read_labels
+from memjax.audit.labels import read_labels
 from memjax.audit.review_file import LABELS, Label, Pair, ReviewFile
 from memjax.errors import UserError
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from memjax.audit.detectors.setting import Setting
     from memjax.data.store import Store
 
-_COMMON_BACKGROUND = 0.95  # part of the pixels that is foreground; above it, there is no background to leave out
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -201,11 +199,10 @@ def _plan(asked: Asked, data: "Store", heldout: "Store | float", seen: frozenset
 
 def _mask(data: "Store") -> np.ndarray | None:
     """Return the foreground, bool [*space], if the images have a common background."""
-    from memjax.audit.describe import foreground
+    from memjax.audit.describe import common_foreground
     from memjax.orientation import orientations
 
-    mask = foreground(data, orientations(data.manifest.shape[:-1], "all"))
-    return mask if 0 < mask.mean() < _COMMON_BACKGROUND else None
+    return common_foreground(data, orientations(data.manifest.shape[:-1], "all"))[0]
 
 
 def _setting(made: Trial, data: "Store", mask: np.ndarray | None) -> "tuple[Setting, Images, Images]":

@@ -140,15 +140,15 @@ def calibrate(trial: Trial, detector: "Detector", nearest: "Neighbours") -> Cali
 
 
 def together(found: Sequence[Calibrated]) -> Calibrated:
-    """Put several detectors together, as `memjax.audit.agreement` does: the smallest p-value, times their number."""
-    p_value = np.stack([one.p_value for one in found])
-    surest = p_value.argmin(0)
-    least = p_value.min(0)
+    """Put several detectors together, as an audit does."""
+    from memjax.audit.agreement import bonferroni
+
+    combined, surest = bonferroni(np.stack([one.p_value for one in found], axis=1))
     return Calibrated(
         name=TOGETHER,
         declared=tuple(words for one in found for words in one.declared),
-        score=-least,
-        p_value=np.minimum(len(found) * least, 1),
+        score=-np.stack([one.p_value for one in found]).min(0),  # not the combined ones, which are 1 for many
+        p_value=combined,
         nearest=np.stack([one.nearest for one in found])[surest, np.arange(len(surest))],
     )
 
@@ -222,7 +222,7 @@ def _called(copies: np.ndarray, novel: np.ndarray) -> Row:
       `called`, the share of the copies that are called (without any, of all images), and `false_discoveries`, the share
       of what is called that is novel.
     """
-    from memjax.audit.agreement import step_up
+    from memjax.audit.decide import step_up
 
     is_called = step_up(np.concatenate([copies, novel]), _FALSE_DISCOVERY_RATE)
     right, wrong = int(is_called[: len(copies)].sum()), int(is_called[len(copies) :].sum())

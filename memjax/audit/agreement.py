@@ -11,8 +11,9 @@ harder.
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Int
 
-from memjax.audit.decide import patient_index
+from memjax.audit.decide import patient_index, step_up
 from memjax.audit.findings import Agreement, Decision, ImageSet, Neighbours
 
 
@@ -35,11 +36,8 @@ def agreement(
     """
     p_value = np.stack([decision.p_value for decision in decisions], axis=1)
     calls = np.stack([decision.is_copy for decision in decisions], axis=1)
-    known = ~np.isnan(p_value)
-    least = np.where(known, p_value, np.inf).min(axis=1)
-    combined = np.where(known.any(axis=1), np.minimum(len(names) * least, 1), np.nan)
+    combined, surest = bonferroni(p_value)
     is_copy = step_up(combined, rate)
-    surest = np.where(known, p_value, np.inf).argmin(axis=1)
     best = np.stack([near.id[:, 0] for near in nearest], axis=1)[np.arange(len(surest)), surest]
     patients = patient_index(train, np.arange(len(train.store)))
     return Agreement(
@@ -54,21 +52,36 @@ def agreement(
     )
 
 
-def step_up(p_value: np.ndarray, rate: float) -> np.ndarray:
-    """Return what is called at a false-discovery rate (Benjamini & Hochberg 1995); nan is never called: bool [n]."""
-    known = np.sort(p_value[~np.isnan(p_value)])
-    passing = np.flatnonzero(known <= rate * np.arange(1, len(known) + 1) / max(len(known), 1))
-    if not len(passing):
-        return np.zeros(len(p_value), bool)
-    return p_value <= known[passing[-1]]
+def bonferroni(p_value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Combine the p-values of D detectors, [n, D], nan where one has none.
+
+    Returns:
+      the smallest of each row, times D, at most 1, float64 [n] (nan where all are), and whose it is, int64 [n].
+    """
+    known = np.where(np.isnan(p_value), np.inf, p_value)
+    least = known.min(axis=1)
+    return np.where(np.isfinite(least), np.minimum(p_value.shape[1] * least, 1), np.nan), known.argmin(axis=1)
 
 
 def kappas(calls: np.ndarray) -> np.ndarray:
-    """Return Cohen's kappa of each two columns of calls, bool [n, D]: float64 [D, D].
+    """Return Cohen's kappa of each two columns of calls, bool [n, D]: float64 [D, D]."""
+    columns = calls.astype(np.int64).T
+    return np.array([[cohens_kappa(one, other) for other in columns] for one in columns])
 
-    nan where chance alone makes them agree for certain: both always say the same one thing.
+
+def cohens_kappa(first: Int[np.ndarray, " n"], second: Int[np.ndarray, " n"]) -> float:
+    """Return how far two readers (or detectors) agree beyond chance: (p_o - p_e) / (1 - p_e), at most 1 (Cohen 1960).
+
+    p_o is the share of pairs with the same label, p_e the share expected of readers who keep their own proportions of
+    labels but do not look. Not a number without pairs, and where both always give one and the same label.
+
+    Args:
+      first: one reader's labels, numbers from 0 on.
+      second: the other's of the same pairs.
     """
-    share = calls.mean(axis=0)
-    both = (calls[:, :, None] == calls[:, None, :]).mean(axis=0)
-    chance = share[:, None] * share + (1 - share[:, None]) * (1 - share)
-    return np.where(chance < 1, (both - chance) / np.where(chance < 1, 1 - chance, 1), np.nan)
+    if not len(first):
+        return float("nan")
+    n_labels = int(max(first.max(), second.max())) + 1
+    share = [np.bincount(labels, minlength=n_labels) / len(labels) for labels in (first, second)]
+    observed, expected = float((first == second).mean()), float(share[0] @ share[1])
+    return (observed - expected) / (1 - expected) if expected < 1 else float("nan")

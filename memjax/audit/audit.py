@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from memjax.audit.decide import Criterion, patient_index
-from memjax.audit.describe import Descriptor, Score, constant_images, foreground
+from memjax.audit.describe import Descriptor, Score, common_foreground, constant_images
 from memjax.audit.detectors.correlated import FOREGROUND
 from memjax.audit.detectors.detector import Detector
 from memjax.audit.detectors.setting import Progress, Setting
@@ -33,7 +33,6 @@ from memjax.mesh import narrowed
 from memjax.orientation import Symmetry
 
 _NEIGHBOURS = 10  # kept per image for counting, whatever is listed
-_FOREGROUND_BELOW = 0.95  # part of the pixels; above it a set has no background worth leaving out
 _FEW_PATIENTS = 20
 _BINS = 400  # of the histogram of all pairs
 
@@ -141,9 +140,7 @@ def audit(
 
     mask, share = None, 1.0
     if question.foreground or any(detector.name == FOREGROUND.name for detector in question.detectors):
-        mask = foreground(train.store, group)
-        share = float(mask.mean())
-    mask = mask if 0 < share < _FOREGROUND_BELOW else None
+        mask, share = common_foreground(train.store, group)
     on_foreground = None
     if question.foreground and mask is not None:
         masked = dataclasses.replace(plain, mask=mask)

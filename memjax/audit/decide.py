@@ -40,12 +40,19 @@ class Criterion:
         assert null is not None, "the launcher falls back to `identical` without held-out images"
         if self.rule in _PERCENTILE:
             return null.percentile(_PERCENTILE[self.rule])
-        p = np.sort(null.p_value(score))
-        passing = np.flatnonzero(p <= self.rate * np.arange(1, len(p) + 1) / len(p))
-        called = passing[-1] + 1 if len(passing) else 0
+        called = int(step_up(null.p_value(score), self.rate).sum())
         if not called:
-            return max(null.score_at(self.rate / len(p)), float(score.max()))
+            return max(null.score_at(self.rate / len(score)), float(score.max()))
         return float(np.nextafter(np.sort(score)[-called], -np.inf))
+
+
+def step_up(p_value: np.ndarray, rate: float) -> np.ndarray:
+    """Return what is called at a false-discovery rate (Benjamini & Hochberg 1995); nan is never called: bool [n]."""
+    known = np.sort(p_value[~np.isnan(p_value)])
+    passing = np.flatnonzero(known <= rate * np.arange(1, len(known) + 1) / max(len(known), 1))
+    if not len(passing):
+        return np.zeros(len(p_value), bool)
+    return p_value <= known[passing[-1]]
 
 
 def decide(

@@ -28,6 +28,7 @@ from memjax.orientation import Orientation
 
 Score = Literal["correlation", "msd"]
 
+_FOREGROUND_BELOW = 0.95  # part of the pixels; above it a set has no background worth leaving out
 MOST_BYTES = 130_000  # numbers in an image whose products of deviations, each at most 128^2 on average, fit into int32
 
 
@@ -298,6 +299,17 @@ def vectors64(raw: np.ndarray, ranges: np.ndarray, descriptor: Descriptor) -> np
     return x / np.sqrt(np.where(constant, 1, np.einsum("nd,nd->n", x, x)))[:, None]
 
 
+def unit_range(images: Images, ids: np.ndarray, channels: tuple[int, ...] | None = None) -> np.ndarray:
+    """Return the images of these ids as float32 in [-1, 1], each by its own range: [n, *space, channels]."""
+    raw = images.gather(ids).astype(np.float32)
+    raw = raw if channels is None else raw[..., list(channels)]
+    low, high = images.ranges[ids].astype(np.float32).T.reshape(2, len(ids), *(1,) * (raw.ndim - 1))
+    raw -= low
+    raw *= 2 / np.where(high > low, high - low, 1)
+    raw -= 1
+    return np.clip(raw, -1, 1, out=raw)
+
+
 def constant_images(store: Images, *, block: int = 256) -> list[int]:
     """Return the ids of the images whose values are all equal: no correlation with anything exists."""
     found: list[int] = []
@@ -322,6 +334,13 @@ def foreground(store: Store, group: Sequence[Orientation], *, share: float = 0.0
         bright += ((images - low) > 0.1 * (high - low)).any(-1).sum(0)
     mask = bright > share * len(store)
     return np.any([orientation.apply(mask) for orientation in group], axis=0)
+
+
+def common_foreground(store: Store, group: Sequence[Orientation]) -> tuple[np.ndarray | None, float]:
+    """Return the foreground (None where there is no background to leave out) and its share of the pixels."""
+    mask = foreground(store, group)
+    share = float(mask.mean())
+    return (mask if 0 < share < _FOREGROUND_BELOW else None), share
 
 
 def _selected(raw: np.ndarray, descriptor: Descriptor) -> np.ndarray:

@@ -8,6 +8,7 @@ contrast, are left out for all detectors alike.
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def judge(
             criterion = without_reference or dataclasses.replace(criterion, rule="identical")
     else:
         null, summary = _reference(law, heldout, reference.query_to_gallery, excluded)
-        near = of_used(reference.gallery_to_query, excluded)
+        near = of_used(reference.gallery_to_query, summary.id)
     decision = decide(
         criterion,
         train=train,
@@ -96,9 +97,7 @@ def detected(
         excluded=excluded,
         without_reference=Criterion(rule="value", value=published),
     )
-    tau = float("nan")
-    if reference is not None:
-        tau = follow_up_threshold(of_used(reference.gallery_to_query, excluded))
+    near = None if reference is None or null is None else of_used(reference.gallery_to_query, null.id)
     return Detected(
         name=detector.name,
         title=detector.title,
@@ -112,33 +111,36 @@ def detected(
         train_to_heldout=reference and reference.gallery_to_query,
         null=null,
         decision=decision,
-        tau=tau,
-        tau_n_mem=int((found.gallery_to_query.score[:, 0] > tau).sum()),
-        tau_n_copies=int((found.query_to_gallery.score[:, 0] > tau).sum()),
+        **follow_up(found.query_to_gallery, found.gallery_to_query, near),
     )
 
 
-def follow_up_threshold(train_to_heldout: np.ndarray) -> float:
-    """Return tau of the follow-up of paper B: the 95th percentile of the training images' best held-out scores.
+def follow_up(
+    synthetic_to_train: Neighbours, train_to_synthetic: Neighbours, train_to_heldout: np.ndarray | None
+) -> dict[str, Any]:
+    """Return what the follow-up of paper B counts, as `Detected` names it: its threshold, and what lies above it.
+
+    The threshold is the 95th percentile of the training images' best held-out scores; nan if fewer than two have one.
 
     About 5 % of the training images have a held-out image above it, so as many "memorized" ones are to be expected of a
     perfect generator that draws as many images as are held out, and more if it draws more; `Decision` has the numbers
     at equal size.
 
     Args:
-      train_to_heldout: each training image's scores with held-out images, [N, k]; -inf for none.
-
-    Returns:
-      The score; nan if fewer than two training images have one.
+      synthetic_to_train: each synthetic image's best training images.
+      train_to_synthetic: each training image's best synthetic images.
+      train_to_heldout: each training image's scores with held-out images, [N, k]; -inf for none. None: there are none.
     """
-    best = train_to_heldout.max(axis=1)
+    best = np.zeros(0) if train_to_heldout is None else train_to_heldout.max(axis=1)
     best = best[best > -np.inf]
-    return float(np.percentile(best, _TAU)) if len(best) > 1 else float("nan")
+    tau = float(np.percentile(best, _TAU)) if len(best) > 1 else float("nan")
+    n_mem, n_copies = (int((near.score[:, 0] > tau).sum()) for near in (train_to_synthetic, synthetic_to_train))
+    return {"tau": tau, "tau_n_mem": n_mem, "tau_n_copies": n_copies}
 
 
-def of_used(train_to_heldout: Neighbours, excluded: Mapping[int, str]) -> np.ndarray:
-    """Return each training image's scores with the held-out images that serve as reference; -inf for the others."""
-    return np.where(np.isin(train_to_heldout.id, list(excluded)), -np.inf, train_to_heldout.score)
+def of_used(train_to_heldout: Neighbours, used: np.ndarray) -> np.ndarray:
+    """Return each training image's scores with the held-out images that serve as reference (ids); -inf for others."""
+    return np.where(np.isin(train_to_heldout.id, used), train_to_heldout.score, -np.inf)
 
 
 def with_contrast(found: Found, query: ImageSet, gallery: ImageSet) -> Found:

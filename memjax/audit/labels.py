@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int
 
+from memjax.audit.agreement import cohens_kappa
 from memjax.audit.findings import Confusion, Decision, Findings, Labelled, Neighbours
 from memjax.audit.review_file import LABELS, ReviewFile
 from memjax.errors import UserError
@@ -60,24 +61,6 @@ def read_labels(path: Path, findings: Findings) -> Labelled:
             for name, nearest, decision in _detectors(findings)
         ],
     )
-
-
-def cohens_kappa(first: Int[np.ndarray, " n"], second: Int[np.ndarray, " n"]) -> float:
-    """Return how far two readers agree beyond chance: (p_o - p_e) / (1 - p_e), at most 1 (Cohen 1960).
-
-    p_o is the share of pairs with the same label, p_e the share expected of readers who keep their own proportions of
-    labels but do not look. Not a number without pairs, and where both always give one and the same label.
-
-    Args:
-      first: one reader's labels, numbers from 0 on.
-      second: the other's of the same pairs.
-    """
-    if not len(first):
-        return float("nan")
-    n_labels = int(max(first.max(), second.max())) + 1
-    share = [np.bincount(labels, minlength=n_labels) / len(labels) for labels in (first, second)]
-    observed, expected = float((first == second).mean()), float(share[0] @ share[1])
-    return (observed - expected) / (1 - expected) if expected < 1 else float("nan")
 
 
 def calls(

@@ -162,15 +162,15 @@ class Pipeline:
 
 
 def held_out_batches(
-    store: Store, ids: Int[np.ndarray, "n"], batch_size: int, views: Views | None = None, pair: str = "image"
+    store: Store, ids: Int[np.ndarray, "n"], batch_size: int, views: Views | None = None
 ) -> Iterator[Batch]:
     """Give these images once, in this order; the last batch is filled up with its last image.
 
     Yields:
       `image` float32 [batch_size, *space, c] in [-1, 1], `id` int32, `mask` bool: False where it is filled up, and with
-      views `view` and `patient`, as in `Pipeline.batches`; an image's view depends on its id and on `ids` alone.
+      views `view` and `patient`, as in `Pipeline.batches`; an image's view depends on its id alone.
     """
-    pairs = Pairs(store, ids, views, pair) if views else None
+    pairs = Pairs(store, ids, views) if views else None
     for start in range(0, len(ids), batch_size):
         own = ids[start : start + batch_size]
         place = np.arange(batch_size)

@@ -127,7 +127,8 @@ def fit(
     if patience:
         patience.remember(read_metrics(run.path / "metrics.jsonl"), until=step)
     is_done = step >= steps or bool(patience and patience.is_over)
-    if patience.best_step == step if patience else is_done:
+    is_newest = patience.best_step == step if patience else is_done
+    if is_newest:
         write_weights(run.weights_dir, step, task.weights(state), about)  # it may have been killed before it did
     if is_done:
         return Outcome(step=step, best_step=patience.best_step if patience else None)

@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
-from memjax.audit.describe import Descriptor, Images
+from memjax.audit.describe import Descriptor, Images, unit_range
 from memjax.audit.detectors.rescored import Listed, best_partners, listed
 from memjax.audit.detectors.setting import Found, Setting
 from memjax.audit.leaks import NEAR_IDENTICAL
@@ -81,14 +81,3 @@ def _ssim_of(
 @jax.jit
 def _compared(x: Float[Array, "b *space c"], y: Float[Array, "b *space c"]) -> Float[Array, " b"]:
     return ssim(x, y)
-
-
-def unit_range(images: Images, ids: np.ndarray, channels: tuple[int, ...] | None) -> np.ndarray:
-    """Return the images of these ids as float32 in [-1, 1], each by its own range: [n, *space, channels]."""
-    raw = images.gather(ids).astype(np.float32)
-    raw = raw if channels is None else raw[..., list(channels)]
-    low, high = images.ranges[ids].astype(np.float32).T.reshape(2, len(ids), *(1,) * (raw.ndim - 1))
-    raw -= low
-    raw *= 2 / np.where(high > low, high - low, 1)
-    raw -= 1
-    return np.clip(raw, -1, 1, out=raw)

@@ -18,9 +18,11 @@ import numpy as np
 
 from memjax.audit.describe import Images, Score
 from memjax.audit.detectors.embedded import SCORE_NAMES, Embedding, closest, embedded
+from memjax.audit.detectors.rescored import best_of
 from memjax.audit.detectors.setting import Found, Setting
 from memjax.audit.findings import Neighbours
 from memjax.audit.null import Law, log_closeness
+from memjax.digest import array_digest
 from memjax.errors import UserError
 
 _NARROWEST = 1e-3  # a spread of z: all held-out images are alike
@@ -65,8 +67,7 @@ class CrossFitted:
     @property
     def digest(self) -> str:
         """Names the weights of both, and the halves."""
-        halves = "".join(map(str, self.half.tolist()))
-        return "-".join([*(embedding.digest for embedding in self.embeddings), self.score, halves])
+        return "-".join([*(embedding.digest for embedding in self.embeddings), self.score, array_digest(self.half)])
 
     def search(self, query: Images, gallery: Images, setting: Setting) -> Found:
         """Find the best partners in both halves.
@@ -79,12 +80,6 @@ class CrossFitted:
         if set(np.unique(self.half)) != {0, 1}:
             raise UserError("all training images are in one half; cross-fitting needs patients in both.")
         parts = [self._half(number, query, gallery, setting) for number in (0, 1)]
-        by_query = Neighbours(
-            score=np.concatenate([part.query_to_gallery.score for part in parts], axis=1),
-            id=np.concatenate([part.query_to_gallery.id for part in parts], axis=1),
-            orientation=np.concatenate([part.query_to_gallery.orientation for part in parts], axis=1),
-        )
-        order = np.lexsort((by_query.id, -by_query.score), axis=1)[:, : setting.k]
         by_gallery = Neighbours(
             score=np.full((len(gallery), setting.k), -np.inf),
             id=np.full((len(gallery), setting.k), -1, np.int64),
@@ -93,12 +88,7 @@ class CrossFitted:
         for number, part in enumerate(parts):
             for name, mine in vars(by_gallery).items():
                 mine[self.half == number] = getattr(part.gallery_to_query, name)
-        return Found(
-            query_to_gallery=Neighbours(
-                **{name: np.take_along_axis(column, order, axis=1) for name, column in vars(by_query).items()}
-            ),
-            gallery_to_query=by_gallery,
-        )
+        return Found(query_to_gallery=best_of([part.query_to_gallery for part in parts]), gallery_to_query=by_gallery)
 
     def _half(self, number: int, query: Images, gallery: Images, setting: Setting) -> Found:
         """Search one half by the other half's embedding; ids are those of the whole gallery."""

@@ -4,6 +4,7 @@ A rule may depend on the query's whole neighbourhood, or cost too much for all p
 for a gallery image the best partner is the best of the pairs that were scored.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,6 +73,25 @@ def best_partners(pairs: Listed, score: np.ndarray, *, n_queries: int, n_gallery
         query_to_gallery=_lists(query, gallery, score, orientation, n_queries, k),
         gallery_to_query=_lists(gallery, query, score, orientation, n_gallery, k),
     )
+
+
+def best_of(lists: Sequence[Neighbours]) -> Neighbours:
+    """Return the best partners of several searches for the same images, each partner once, by its best score.
+
+    Args:
+      lists: of as many neighbours each; of equal scores the earlier list's counts.
+    """
+    n, k = lists[0].id.shape
+    id_, score, orientation = (
+        np.concatenate([getattr(near, name) for near in lists], axis=1) for name in ("id", "score", "orientation")
+    )
+    owner, place = np.nonzero(id_ >= 0)
+    columns = [owner, *(column[owner, place] for column in (id_, score, orientation))]
+    order = np.lexsort((-columns[2], columns[1], owner))  # stable
+    owner, id_, score, orientation = (column[order] for column in columns)
+    is_first = np.ones(len(owner), bool)
+    is_first[1:] = (owner[1:] != owner[:-1]) | (id_[1:] != id_[:-1])
+    return _lists(owner[is_first], id_[is_first], score[is_first], orientation[is_first], n, k)
 
 
 def _lists(

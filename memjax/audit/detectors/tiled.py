@@ -21,8 +21,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
-from memjax.audit.describe import Images
-from memjax.audit.detectors.aligned import unit_range
+from memjax.audit.describe import Images, unit_range
 from memjax.audit.detectors.rescored import Listed, best_partners
 from memjax.audit.detectors.setting import Found, Setting
 from memjax.audit.null import Law

@@ -3,6 +3,7 @@
 import numpy as np
 
 from memjax.audit.findings import Detected, Findings, Neighbours
+from memjax.audit.judge import follow_up, of_used
 
 
 def everyone(findings: Findings) -> list[Detected]:
@@ -50,7 +51,9 @@ def _own(findings: Findings) -> Detected:
     is_turned = len(findings.orientations) > 1
     is_correlation = findings.score == "correlation"
     what = "Pixel correlation" if is_correlation else "Pixel distance"
-    tau, n_mem, n_copies = _followup_rule(findings)
+    near = None
+    if findings.train_to_heldout is not None and findings.null is not None:
+        near = of_used(findings.train_to_heldout, findings.null.id)
     return Detected(
         name=findings.score,
         title=f"{what}, best orientation" if is_turned else what,
@@ -64,26 +67,12 @@ def _own(findings: Findings) -> Detected:
         train_to_heldout=findings.train_to_heldout,
         null=findings.null,
         decision=findings.decision,
-        tau=tau,
-        tau_n_mem=n_mem,
-        tau_n_copies=n_copies,
+        **follow_up(findings.synthetic_to_train, findings.train_to_synthetic, near),
     )
-
-
-def _followup_rule(findings: Findings) -> tuple[float, int, int]:
-    """Return the follow-up's threshold and what lies above it, as `Detected` has them."""
-    best = best_heldout(findings.train_to_heldout, findings.null.id if findings.null else None)
-    best = best[np.isfinite(best)]
-    if not best.size:
-        return float("nan"), 0, 0
-    tau = float(np.percentile(best, 95))
-    sides = (findings.train_to_synthetic, findings.synthetic_to_train)
-    n_mem, n_copies = (int((side.score[:, 0] > tau).sum()) for side in sides)
-    return tau, n_mem, n_copies
 
 
 def best_heldout(train_to_heldout: Neighbours | None, used: np.ndarray | None) -> np.ndarray:
     """Return each training image's best score among the held-out images used, float64 [N]; -inf where there is none."""
     if train_to_heldout is None or used is None:
         return np.array([])
-    return np.where(np.isin(train_to_heldout.id, used), train_to_heldout.score, -np.inf).max(axis=1)
+    return of_used(train_to_heldout, used).max(axis=1)

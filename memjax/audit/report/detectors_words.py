@@ -7,8 +7,7 @@ from memjax.audit.report.detected import embeddings, everyone, is_distance, is_e
 from memjax.audit.report.matches import Match
 from memjax.audit.report.numerals import count, many, measure, percent, score
 from memjax.audit.report.words import score_noun
-
-CHANGES = ("flips", "quarter turns", "small rotations", "shifts", "noise", "blur", "contrast", "deformation")
+from memjax.data.embeddings import INVARIANCES
 
 REFERENCES = (
     "Dar et al.: Unconditional latent diffusion models memorize patient imaging data. arXiv 2402.01054; Nat. Biomed. "
@@ -48,7 +47,7 @@ def blind_to(detector: Detected) -> str:
     """Return what a detector was not made to overlook: a copy that differs by it may be missed."""
     if is_embedding(detector) and not detector.invariant_to:
         return "not declared"
-    return ", ".join(change for change in CHANGES if change not in detector.invariant_to) or "–"
+    return ", ".join(change for change in INVARIANCES if change not in detector.invariant_to) or "–"
 
 
 def training(detector: Detected) -> str:
