@@ -1,6 +1,5 @@
 """A finished audit as a review needs it: its images, found by their digests, and the pairs that its detectors hold."""
 
-import csv
 import dataclasses
 import json
 import shlex
@@ -8,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from launch.reviewing.tables import read_rows
 from memjax.data.store import Store, is_store
 from memjax.errors import UserError
 
@@ -134,18 +134,7 @@ class Audited:
 
 
 def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            table = csv.DictReader(file)
-            missing = [name for name in columns if name not in (table.fieldnames or ())]
-            rows = list(table)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; run the audit again.") from None
-    except (OSError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read ({error}); run the audit again.") from None
-    if missing:
-        raise UserError(f"{path} has no column {missing[0]!r}; run the audit again.")
-    return rows
+    return read_rows(path, columns, named=str(path), remedy="run the audit again")
 
 
 def _flags(command: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ import datetime
 from collections import Counter
 from pathlib import Path
 
+from launch.reviewing.tables import read_rows
 from memjax.audit.review_file import LABELS, Label, ReviewFile, now
 from memjax.errors import UserError
 from memjax.whole import whole_file
@@ -47,17 +48,12 @@ def read_table(path: Path, review: ReviewFile) -> list[Label]:
       UserError: the table cannot be read, a row is not of a pair of this review, or a value is none.
     """
     numbers = {(pair.synthetic, pair.train): number for number, pair in enumerate(review.pairs)}
-    try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            table = csv.DictReader(file)
-            missing = [name for name in _NEEDED if name not in (table.fieldnames or ())]
-            rows = list(table)
-    except FileNotFoundError:
-        raise UserError(f"--import={path} is not there; give a table that --export wrote.") from None
-    except (OSError, csv.Error) as error:
-        raise UserError(f"--import={path} cannot be read ({error}); give a table that --export wrote.") from None
-    if missing:
-        raise UserError(f"--import={path} has no column {missing[0]!r}; it needs {', '.join(_NEEDED)}.")
+    rows = read_rows(
+        path,
+        _NEEDED,
+        named=f"--import={path}",
+        remedy=f"give a table that --export wrote, with the columns {', '.join(_NEEDED)}",
+    )
     labels, names = [], {}
     for line, row in enumerate(rows, 2):
         number = numbers.get((row["synthetic"], row["train"]))
