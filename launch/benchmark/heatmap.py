@@ -1,4 +1,4 @@
-"""The detectors' trial as pictures: a map of detectors against planted changes, and ROC curves by change."""
+"""The detectors' trial as a picture: a map of detectors against planted changes."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
