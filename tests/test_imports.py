@@ -27,7 +27,8 @@ RANKS = {
     "memjax.train": 5,
     "memjax.sample": 5,
     "memjax.audit": 5,
-    "launch": 6,
+    "memjax.study": 6,
+    "launch": 7,
 }
 NO_JAX = ("memjax.data", "memjax.errors", "memjax.orientation", "memjax.digest", "memjax.whole")
 
