@@ -143,7 +143,7 @@ class _Features:
     """Principal components of the training images, as the Fréchet distance compares them."""
 
     def __init__(self, train: "_Part"):
-        from memjax.audit.frechet import principal_axes
+        from memjax.audit.fidelity.frechet import principal_axes
 
         of_image = int(np.prod(train.store.manifest.shape))
         images = _spread(train, max(2 * _COMPONENTS, min(_DESCRIBED, _NUMBERS // of_image)))
@@ -152,7 +152,7 @@ class _Features:
 
     def frechet(self, images: np.ndarray) -> float:
         """Return the distance of these images, [n, *space, c] in [-1, 1], to the training images."""
-        from memjax.audit.frechet import frechet_distance
+        from memjax.audit.fidelity.frechet import frechet_distance
 
         return frechet_distance(self._of(images), self._train)
 

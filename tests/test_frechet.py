@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from memjax.audit.frechet import frechet_distance, principal_axes
+from memjax.audit.fidelity.frechet import frechet_distance, principal_axes
 
 RNG = np.random.default_rng(0)
 
