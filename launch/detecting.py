@@ -138,24 +138,11 @@ def _free(name: str, taken: "Mapping[str, Embedding]") -> str:
 def _of_run(
     flag: str, run: str, stores: "Stores", cache: Path, mesh: "Mesh"
 ) -> "tuple[str, Embedding, TrainedOn | None]":
-    """Open a descriptor and try it on an image; return its name, its embedding, and what it was trained on."""
-    from launch.embedding import embedder_of
-    from memjax.audit.describe import ArrayImages
-    from memjax.audit.detectors.embedded import Embedding
+    from launch.embedding import embedding_of_run
 
     if not run:
         raise UserError(f"--{flag} is empty; give the folder of a run.")
-    train = stores["train"]
-    name, embed, facts = embedder_of(Path(run).expanduser(), cache, mesh, train=train)
-    embed(ArrayImages(train.block(0, 1), train.ranges[:1]))  # what does not fit shall show before the long search
-    embedding = Embedding(
-        embed=embed,
-        digest=facts.digest,
-        invariant_to=facts.invariant_to,
-        is_control=facts.saw_train is False,
-        can_turn=True,
-    )
-    return name, embedding, facts.trained_on
+    return embedding_of_run(Path(run).expanduser(), stores, cache, mesh)
 
 
 def _of_folder(name: str, folder: Path, stores: "Stores") -> "Embedding":

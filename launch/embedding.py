@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from memjax.audit.describe import Images
+    from memjax.audit.detectors.embedded import Embedding
     from memjax.data.store import Store
     from memjax.sample.embed import TrainedOn
 
@@ -115,6 +116,37 @@ def embedder_of(
         step=embedder.step,
     )
     return embedder.name, embed, facts
+
+
+def embedding_of_run(
+    run: Path, stores: "Mapping[str, Store]", cache: Path, mesh: "Mesh", *, step: int | None = None
+) -> "tuple[str, Embedding, TrainedOn | None]":
+    """Return a descriptor's name, its embedding as detectors want it, and what it was trained on.
+
+    Args:
+      run: the folder that `launch.train` wrote.
+      stores: the audit's, by role; one image of `train` is tried at once.
+      cache: where embeddings are kept.
+      mesh: devices.
+      step: of the weights; None: the newest.
+
+    Raises:
+      UserError: the run is no descriptor's, or does not fit the images.
+    """
+    from memjax.audit.describe import ArrayImages
+    from memjax.audit.detectors.embedded import Embedding
+
+    train = stores["train"]
+    name, embed, facts = embedder_of(run, cache, mesh, train=train, step=step)
+    embed(ArrayImages(train.block(0, 1), train.ranges[:1]))  # what does not fit shall show before the long search
+    embedding = Embedding(
+        embed=embed,
+        digest=facts.digest,
+        invariant_to=facts.invariant_to,
+        is_control=facts.saw_train is False,
+        can_turn=True,
+    )
+    return name, embedding, facts.trained_on
 
 
 def embeddings_of(name: str, folder: Path, stores: "Mapping[str, Store]") -> "tuple[str, Embed, Facts]":

@@ -55,7 +55,7 @@ def base(title: str, question: str, claims: tuple[str, ...]) -> config_dict.Conf
         "threshold": "fdr",  # fdr, p95, p99
         "rate": 0.05,
         "channels": (),  # (): all
-        "detectors": (),  # others than the score: see `launch.audit --detectors`
+        "detectors": ("ratio",),  # others than the score: see `launch.audit --detectors`; `ratio` gives EMM
     }
     c.descriptor = {}  # a config of the task `descriptor`, to be trained on each cell's training images; {}: none
     # Set-level scores. `features`: random (untrained convolutions), pixels, descriptor, or inception (with `weights`,

@@ -9,7 +9,7 @@ import numpy as np
 from memjax.audit.fidelity.quality import Quality
 from memjax.audit.findings import Interval
 
-Status = Literal["done", "failed", "running", "waiting"]
+Status = Literal["done", "failed", "waiting"]
 Value = str | int | float | bool
 
 
@@ -34,6 +34,7 @@ class Scores:
     synthetic_to_heldout: np.ndarray  # float64 [S]
     train_to_synthetic: np.ndarray  # float64 [N]
     is_copy: np.ndarray  # bool [S]
+    train_to_heldout: np.ndarray | None = None  # float64 [N]; None: not kept
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,7 @@ class Facts:
     parameters: int  # of the generator; 0 where nothing was trained
     images_seen: int  # in training
     seconds: Mapping[str, float]  # by stage: data, train, sample, audit, quality
+    is_sliced: bool = False  # pictures that were cut from volumes
 
     @property
     def epochs(self) -> float:
