@@ -222,10 +222,11 @@ class _Termination:
         self._held -= 1
         if self._is_ours and not self._held and threading.current_thread() is threading.main_thread():
             self._is_ours = False
-            if signal.getsignal(signal.SIGTERM) == self._end:
+            if signal.getsignal(signal.SIGTERM) in (self._end, signal.SIG_IGN):
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _end(self, number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the giving back
         raise SystemExit(128 + number)  # the exit status that shells give for a signal
 
 
