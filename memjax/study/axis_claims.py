@@ -1,0 +1,142 @@
+"""Claims that cells which differ on one axis alone can test: generators, sizes, lengths, augmentation, mitigations."""
+
+from collections.abc import Sequence
+
+from memjax.audit.findings import Interval
+from memjax.study.axes import kind
+from memjax.study.compare import UNTESTABLE, Comparison, Judged, against, ends, judged
+from memjax.study.lines import Line, Point, lines
+from memjax.study.row import Row
+from memjax.study.shares import COPIED, MEMORIZED, Measure, called
+
+_COPIES = COPIED.title
+_MITIGATIONS = {  # axis: the value without it
+    "augmentation": "none",
+    "ada": False,
+    "deduplicate": False,
+    "early_stop": False,
+    "release": False,
+}
+
+
+def _residual(row: Row) -> Interval | None:
+    """Return the largest share that any detector but the audit's own calls: it did not choose what is taken out."""
+    shares = [called(found, row) for found in row.detectors.values()]
+    return max(shares, key=lambda one: one.value, default=None)
+
+
+RESIDUAL = Measure(
+    name="residual_share", title="synthetic images that an independent detector calls copies", of=_residual
+)
+
+
+def trained(rows: Sequence[Row]) -> list[Row]:
+    """Return the finished cells whose generator was trained."""
+    return [row for row in rows if row.status == "done" and kind(row) != "control"]
+
+
+def diffusion_copies_more(rows: Sequence[Row]) -> Judged:
+    """A1: a diffusion model against each GAN that was trained on the same images."""
+    found = against(
+        lines(trained(rows), "generator", COPIED),
+        lambda point: kind(point.rows[0]) == "diffusion",
+        lambda point: kind(point.rows[0]) == "GAN",
+    )
+    return judged(found, _COPIES, missing="no diffusion model and GAN of this study were trained on the same images")
+
+
+def small_sets_are_copied_more(rows: Sequence[Row]) -> Judged:
+    """A2: the smallest training set against the largest."""
+    return _along("n_train", rows, COPIED, is_rising=False, missing="the number of training images alone")
+
+
+def slices_are_copied_more(rows: Sequence[Row]) -> Judged:
+    """A4: slices of volumes against pictures, of as many training images; told too: slices that lie further apart."""
+    by_source = lines(trained(rows), "source", COPIED)
+    found = against(by_source, _is_sliced, lambda point: not _is_sliced(point))
+    missing = "no generator was trained on as many slices of volumes as on pictures that are not slices"
+    verdict = judged(found, _COPIES, missing=missing)
+    thinned = ends(lines(trained(rows), "thinning", COPIED), is_rising=False)
+    if not thinned:
+        return verdict
+    more = judged(thinned, f"{_COPIES}, by how far apart the slices of a patient are", missing="")
+    return Judged(
+        outcome=verdict.outcome,
+        sentence=f"{verdict.sentence} {more.sentence}".strip(),
+        reason=f"{verdict.reason}; with every slice against the fewest slices, {more.reason}",
+    )
+
+
+def large_models_copy_more(rows: Sequence[Row]) -> Judged:
+    """A6: the largest model against the smallest, by parameters."""
+    return _along("model_size", rows, COPIED, is_rising=True, missing="the size of the model alone")
+
+
+def augmentation_lowers(rows: Sequence[Row]) -> Judged:
+    """B3: diffusion models with augmentation against the same without, by the share of training images memorized."""
+    diffusion = [row for row in trained(rows) if kind(row) == "diffusion"]
+    found = _without_and_with(lines(diffusion, "augmentation", MEMORIZED), "augmentation", "none")
+    missing = "no diffusion model was trained both with augmentation and without"
+    return judged(found, MEMORIZED.title, missing=missing)
+
+
+def longer_training_copies_more(rows: Sequence[Row]) -> Judged:
+    """C1: the longest training against the shortest."""
+    return _along("images_seen", rows, COPIED, is_rising=True, missing="the length of training alone")
+
+
+def duplicates_are_copied_more(rows: Sequence[Row]) -> Judged:
+    """C2: the most often duplicated training images against the least."""
+    return _along("duplicates", rows, COPIED, is_rising=True, missing="how often images are duplicated alone")
+
+
+def mitigations_lower(rows: Sequence[Row]) -> Judged:
+    """Each mitigation against the same cells without it; what is left after a release by independent detectors."""
+    comparisons, told = [], []
+    for axis, off in _MITIGATIONS.items():
+        measure = RESIDUAL if axis == "release" else COPIED
+        found = _without_and_with(lines(trained(rows), axis, measure), axis, off)
+        if found:
+            one = judged(found, measure.title, missing="")
+            told.append(f"{_name(axis)}: {_WORDS[one.outcome]}, {one.reason}. {one.sentence}")
+            comparisons += found
+    smaller = ends(lines(trained(rows), "model_size", COPIED), is_rising=True)
+    if smaller:
+        one = judged(smaller, _COPIES, missing="")
+        told.append(f"Smaller models: {_WORDS[one.outcome]}, {one.reason}. {one.sentence}")
+    whole = judged([*comparisons, *smaller], _COPIES, missing="no two finished cells differ in a mitigation alone")
+    return (
+        whole
+        if whole.outcome == UNTESTABLE
+        else Judged(outcome=whole.outcome, sentence=" ".join(told), reason=whole.reason)
+    )
+
+
+_WORDS = {"reproduced": "lower", "not reproduced": "not shown to be lower", UNTESTABLE: "cannot be told"}
+
+
+def _along(axis: str, rows: Sequence[Row], measure: Measure, *, is_rising: bool, missing: str) -> Judged:
+    found = ends(lines(trained(rows), axis, measure), is_rising=is_rising)
+    return judged(found, measure.title, missing=f"no two finished cells differ in {missing}")
+
+
+def _without_and_with(found: Sequence[Line], axis: str, off: object) -> list[Comparison]:
+    def is_off(point: Point) -> bool:
+        return point.rows[0].axes.get(axis) == off
+
+    return against(found, is_off, lambda point: not is_off(point))
+
+
+def _is_sliced(point: Point) -> bool:
+    facts = point.rows[0].facts
+    return facts is not None and facts.is_sliced
+
+
+def _name(axis: str) -> str:
+    return {
+        "augmentation": "Augmentation",
+        "ada": "Adaptive discriminator augmentation",
+        "deduplicate": "De-duplication",
+        "early_stop": "Early stopping",
+        "release": "Release without the copies",
+    }[axis]
