@@ -18,13 +18,17 @@ class Quality:
     n_synthetic: int
     n_heldout: int  # 0 without
 
+    n_compared: int = 0  # synthetic images, and held-out ones, that `fid` and `fid_real` are of
     fid: float = math.nan  # Fréchet distance to the training set
-    fid_heldout: float = math.nan  # to the held-out images
+    fid_all: float = math.nan  # the same of all synthetic images, as other programs compute it
+    fid_heldout: float = math.nan  # to the held-out images, of all there are
     fid_real: float = math.nan  # of held-out images to the training set: what real images of others score
     fid_infinity: float = math.nan  # to the training set, extrapolated to infinitely many images
+    fid_halves: float = math.nan  # of two halves of the training set: what few images cause; nan where there are enough
     kid: float = math.nan  # kernel distance to the training set
     kid_deviation: float = math.nan  # its standard deviation over subsets
     inception_score: float = math.nan  # only with features that classify
+    inception_score_deviation: float = math.nan  # its standard deviation over parts; nan with one part
     precision: float = math.nan
     recall: float = math.nan
     density: float = math.nan
