@@ -158,7 +158,7 @@ def test_mifid_is_as_defined():
     assert cosine_distance(turned(train), turned(half)) == pytest.approx(expected, rel=1e-9)
     assert mifid(train, half, fid=3.0, epsilon=expected * 1.01) == pytest.approx(3 / expected)
     assert mifid(train, half, fid=3.0, epsilon=expected * 0.99) == 3
-    assert mifid(train, -2 * train[:5], fid=0.0) == math.inf
+    assert mifid(train, -2 * train[:5], fid=3.0) == pytest.approx(3e7)  # the sign and the length do not matter
     assert cosine_distance(train, np.zeros((2, D))) == 1
 
 
@@ -249,4 +249,4 @@ def test_planted_answers():
     memorized = gap["half copies"].memorization
     assert memorized[: S // 2].min() > memorized[S // 2 :].max()
     penalised = {name: mifid(TRAIN - 10, x - 10, fid=1.0) for name, x in made.items()}
-    assert penalised["exact copies"] == math.inf and penalised["near copies"] > 1000 and penalised["new"] == 1
+    assert penalised["exact copies"] == pytest.approx(1e7) and penalised["near copies"] > 1000 and penalised["new"] == 1

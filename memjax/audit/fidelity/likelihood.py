@@ -27,11 +27,13 @@ _ROUNDING = 1e-12  # of |x|^2 + |y|^2: squared distances below are 0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fld:
-    """What the fitted Gaussians say. Likelihoods are natural logarithms per feature dimension, times 100."""
+    """What the fitted Gaussians say, in nats per feature dimension; `fld` and `gap` times 100.
+
+    Beyond 1000, `fld` and `gap` say no more than that images are copies: the widths of copies shrink without end.
+    """
 
     fld: float  # how much less likely unseen images are than under training images as centres; 0 is best
-    gap: float  # how much more likely training images are than unseen ones, as a negative number: 0 generalises.
-    # Beyond 1000 either says no more than that images are copies: widths shrink as far as steps and rounding allow.
+    gap: float  # how much more likely training images are than unseen ones, as a negative number: 0 generalises
     memorization: np.ndarray  # float64 [S], of each synthetic image; the higher, the nearer to one training image
 
 

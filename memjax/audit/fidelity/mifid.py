@@ -1,12 +1,10 @@
 """The memorization-informed Fréchet distance: a Fréchet distance made worse where images are nearly training images."""
 
-import math
-
 import numpy as np
 from jaxtyping import Float
 
 _BLOCK_BYTES = 64 << 20  # of one block of cosines
-_ROUNDING = 1e-7  # of a cosine of float32 features; a mean distance below it is 0
+_ROUNDING = 1e-7  # of a cosine of float32 features: no mean distance is taken for smaller
 
 
 def mifid(
@@ -16,7 +14,8 @@ def mifid(
 
     Bai et al. 2021 (arXiv 2106.03062), section 3: with M of `cosine_distance`, FID / M if M < epsilon, else FID. The
     threshold was chosen for features of InceptionV3. In features in which all images are alike (such as pixels) real
-    images of other patients lie below it, too: compare with those.
+    images of other patients lie below it, too: compare with those. M is taken for 1e-7 at least, so that exact copies
+    have ten million times their FID; of the training set itself, once each, that still is 0.
 
     Args:
       train: features of the training images, as they come: not centred.
@@ -25,11 +24,9 @@ def mifid(
       epsilon: below which distance the set is penalised.
 
     Returns:
-      0 or more; inf if every synthetic image has the features of a training image.
+      0 or more.
     """
-    distance = cosine_distance(train, synthetic)
-    if distance < _ROUNDING:
-        return math.inf
+    distance = max(cosine_distance(train, synthetic), _ROUNDING)
     return fid / distance if distance < epsilon else fid
 
 
