@@ -74,7 +74,8 @@ def test_distances_that_are_compared_are_of_equally_many():
 def test_what_few_images_cause_is_said(found):
     quality = found["perfect"]
     (said,) = [line for line in quality.warnings if "FID" in line]
-    assert f"{N} images" in said and "2048" in said and f"{quality.fid_halves:.3g}" in said
+    assert f"{N} images" in said and "2048" in said and f"{N // 2} training images" in said
+    assert f"{quality.fid_halves:.3g}" in said
     assert quality.fid_halves > quality.fid_real / 2  # of unseen images nearly all of the distance is for being few
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 _SIZES = 15  # subsets that the line is fitted to, as in the paper
-_SMALLEST = 0.25  # of the images: the smallest subset
+_SMALLEST = 0.5  # of the images, the smallest subset: smaller ones bend the line more than they steady it
 
 
 def principal_axes(images: Float[np.ndarray, "n d"], k: int) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d m"]]:
@@ -28,31 +28,34 @@ def frechet_distance(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -
 
     Biased upwards by few images: compare only distances of equally many.
     """
-    return _Gaussian(x).distance(y)
+    return Gaussian(x).distance(Gaussian(y))
 
 
 def fid_infinity(train: Float[np.ndarray, "n d"], synthetic: Float[np.ndarray, "m d"], *, seed: int) -> float:
     """Return the Fréchet distance to the training images, extrapolated to infinitely many synthetic ones.
 
-    The distances of random subsets of the synthetic images, of 15 sizes from a quarter to all of them, lie on a line in
+    The distances of random subsets of the synthetic images, of 15 sizes from half to all of them, lie on a line in
     1 / size; its intercept is the result, which may lie a little below 0. The training images are taken as they are:
     what they themselves lack for being few remains, so that a generator that draws from them has 0.
 
+    The line is one only for many more images than there are directions in which features vary. Measured with Gaussian
+    features that vary alike in 128 directions, what is left of the bias is 51 % of it from 64 images, -23 % from 128,
+    -25 % from 256, -9 % from 512, -1 % from 2048.
+
     Args:
       train: features of the training images.
-      synthetic: features of the synthetic ones. The line is one only where they are more than the features vary in
-        directions: from fewer synthetic images than features the result is still too large.
+      synthetic: features of the synthetic ones.
       seed: of the subsets.
 
     Raises:
-      ValueError: fewer than 16 synthetic images.
+      ValueError: fewer than 16 synthetic images, or fewer than 2 training images.
     """
     n = len(synthetic)
-    if n * _SMALLEST < 4:
+    if n <= _SIZES:
         raise ValueError(f"{n} synthetic images are too few to see how the distance depends on their number")
-    rng, gaussian = np.random.default_rng(seed), _Gaussian(train)
+    rng, known = np.random.default_rng(seed), Gaussian(train)
     sizes = np.unique(np.linspace(n * _SMALLEST, n, _SIZES).astype(int))
-    distances = [gaussian.distance(synthetic[rng.permutation(n)[:size]]) for size in sizes]
+    distances = [known.distance(Gaussian(synthetic[rng.permutation(n)[:size]])) for size in sizes]
     _, intercept = np.polyfit(1 / sizes, distances, 1)
     return float(intercept)
 
@@ -64,29 +67,29 @@ def distance_of_halves(images: Float[np.ndarray, "n d"], *, seed: int) -> float:
     return frechet_distance(images[order[:half]], images[order[half : 2 * half]])
 
 
-class _Gaussian:
-    """Mean and covariance of a set, the latter as A = F F^T.
+class Gaussian:
+    """Mean and covariance of the features of two images or more, the latter as A = F F^T.
 
-    (A B)^(1/2) has the trace of (F^T B F)^(1/2): the sum of the singular values of F^T G with B = G G^T. So no root of
-    a matrix is taken whose eigenvalues are rounded to below 0, and a set and itself have distance 0, singular or not.
+    (A B)^(1/2) has the trace of (F^T B F)^(1/2), which is the sum of the singular values of F^T G with B = G G^T. So no
+    root is taken of a matrix whose eigenvalues were rounded to below 0, and a set and itself have distance 0, singular
+    or not. Where there are fewer images than features, their own features are F: no d x d matrix is decomposed.
     """
 
-    def __init__(self, features: np.ndarray):
-        if len(features) < 2:
-            raise ValueError(f"a covariance takes 2 images; there are {len(features)}")
-        features = features.astype(np.float64)
+    def __init__(self, features: Float[np.ndarray, "n d"]):
         n, d = features.shape
-        self.mean = features.mean(0)
-        centred = (features - self.mean) / np.sqrt(n - 1)
-        self.variance = float(np.square(centred).sum())
-        self.factor = centred.T  # [d, n]
+        if n < 2:
+            raise ValueError(f"a covariance takes 2 images; there are {n}")
+        features = features.astype(np.float64)
+        self._mean = features.mean(0)
+        centred = (features - self._mean) / np.sqrt(n - 1)
+        self._variance = float(np.square(centred).sum())
+        self._factor = centred.T
         if n > d:
             values, axes = np.linalg.eigh(centred.T @ centred)
-            self.factor = axes * np.sqrt(np.maximum(values, 0))  # [d, d]
+            self._factor = axes * np.sqrt(np.maximum(values, 0))
 
-    def distance(self, features: np.ndarray) -> float:
-        """Return the distance to a set."""
-        other = _Gaussian(features)
-        overlap = float(np.linalg.svd(self.factor.T @ other.factor, compute_uv=False).sum())
-        mean = float(np.square(self.mean - other.mean).sum())
-        return max(mean + self.variance + other.variance - 2 * overlap, 0.0)
+    def distance(self, other: "Gaussian") -> float:
+        """Return the Fréchet distance."""
+        overlap = float(np.linalg.svd(self._factor.T @ other._factor, compute_uv=False).sum())
+        mean = float(np.square(self._mean - other._mean).sum())
+        return max(mean + self._variance + other._variance - 2 * overlap, 0.0)

@@ -50,15 +50,18 @@ def kernel_distance(
 
 
 def squared_discrepancy(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> float:
-    """Return the unbiased estimate of the squared discrepancy of two sets of two images or more."""
-    x, y = x.astype(np.float64), y.astype(np.float64)
-    return _of_pairs_within(x) + _of_pairs_within(y) - 2 * float(_kernel(x, y).mean())
+    """Return the unbiased estimate of the squared discrepancy of two sets of two images or more.
+
+    Products are in the features' own precision, means in float64.
+    """
+    return _of_pairs_within(x) + _of_pairs_within(y) - 2 * float(_kernel(x, y).mean(dtype=np.float64))
 
 
 def _of_pairs_within(x: np.ndarray) -> float:
     """Return the mean over pairs of different images."""
     kernel = _kernel(x, x)
-    return float(kernel.sum() - np.trace(kernel)) / (len(x) * (len(x) - 1))
+    np.fill_diagonal(kernel, 0)
+    return float(kernel.sum(dtype=np.float64)) / (len(x) * (len(x) - 1))
 
 
 def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from memjax.audit.fidelity.copying import auth_pct, c_t
 from memjax.audit.fidelity.diversity import Images, diversity
-from memjax.audit.fidelity.frechet import distance_of_halves, fid_infinity, frechet_distance
+from memjax.audit.fidelity.frechet import Gaussian, distance_of_halves, fid_infinity
 from memjax.audit.fidelity.inception_score import inception_score
 from memjax.audit.fidelity.kernel import kernel_distance
 from memjax.audit.fidelity.likelihood import fld
@@ -26,6 +26,7 @@ from memjax.errors import UserError
 
 _ENOUGH = 2048  # images, below which a Fréchet distance is mostly bias: as many as InceptionV3 has features
 _PART = 1000  # images in a part for the inception score, at least
+_TIMES = 4  # as many images as features, or the extrapolation is rough: see `fid_infinity`
 _K = 5  # nearest neighbours
 _LEAST_FRECHET, _LEAST_HALVES, _LEAST_INFINITY, _LEAST_KERNEL = 2, 4, 16, 4  # images
 
@@ -127,19 +128,23 @@ class _Sets:
         if min(n, m) < _LEAST_FRECHET:
             self.say(f"Fréchet distances take 2 images of each set; there are {n} for training, {m} synthetic.")
             return found
-        found["fid"] = frechet_distance(self.train, self.some(self.synthetic, k))
-        found["fid_all"] = found["fid"] if k == m else frechet_distance(self.train, self.synthetic)
+        train, synthetic = Gaussian(self.train), Gaussian(self.synthetic)
+        found["fid_all"] = train.distance(synthetic)
+        found["fid"] = found["fid_all"] if k == m else train.distance(Gaussian(self.some(self.synthetic, k)))
         if self.heldout is not None and len(self.heldout) >= _LEAST_FRECHET:
-            found["fid_heldout"] = frechet_distance(self.heldout, self.synthetic)
-            found["fid_real"] = frechet_distance(self.train, self.some(self.heldout, k))
+            found["fid_heldout"] = synthetic.distance(Gaussian(self.heldout))
+            found["fid_real"] = train.distance(Gaussian(self.some(self.heldout, k)))
+        elif self.heldout is not None:
+            self.say(f"Fréchet distances take 2 images of each set; there are {len(self.heldout)} held-out ones.")
         fewest = min(n, k)
         if fewest < _ENOUGH:
             warning = f"FID is of {fewest} images; from fewer than {_ENOUGH} it is much too high"
             if n >= _LEAST_HALVES:
-                found["fid_halves"] = distance_of_halves(self.train, seed=self.seed)
+                both = min(n, 2 * fewest) // 2 * 2
+                found["fid_halves"] = distance_of_halves(self.some(self.train, both), seed=self.seed)
                 warning += (
-                    f": two random halves of the training images, {n // 2} each, are {found['fid_halves']:.3g} apart, "
-                    "and would be 0 apart if there were enough of them"
+                    f": two random sets of {both // 2} training images each are {found['fid_halves']:.3g} apart, which "
+                    "is what so few images cause alone"
                 )
             self.say(f"{warning}. Compare it only with FIDs of as many images, such as that of held-out images.")
         return found

@@ -24,7 +24,7 @@ class Quality:
     fid_heldout: float = math.nan  # to the held-out images, of all there are
     fid_real: float = math.nan  # of held-out images to the training set: what real images of others score
     fid_infinity: float = math.nan  # to the training set, extrapolated to infinitely many images
-    fid_halves: float = math.nan  # of two halves of the training set: what few images cause; nan where there are enough
+    fid_halves: float = math.nan  # of two parts of the training set: what few images cause; nan with enough
     kid: float = math.nan  # kernel distance to the training set
     kid_deviation: float = math.nan  # its standard deviation over subsets
     inception_score: float = math.nan  # only with features that classify
