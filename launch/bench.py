@@ -6,8 +6,10 @@
     python -m launch.bench train --task=stylegan2|autoencoder [--only=gan32] [--out=FILE.json]
     python -m launch.bench disk --folder=DIR [--side=64] [--sizes=12500,25000,50000]
     python -m launch.bench detectors --data=STORE [--heldout=STORE] [--descriptor=RUN] --out=FILE.json
+    python -m launch.bench blind [--data=STORE] [--heldout=STORE] [--features=random] --out=FILE.json
 
-`detectors` plants copies of known kinds and strengths and tells which detector finds which (docs/detectors.md). The
+`detectors` plants copies of known kinds and strengths and tells which detector finds which (docs/detectors.md). `blind`
+scores and audits generators of known truth, one of which copies: Fréchet distances cannot tell (docs/fidelity.md). The
 other three measure time and memory, as follows.
 
 Wants the `bench` extra (pip install -e '.[bench]') and, for radiographs, MEMJAX_REAL_DATA. Candidates take turns in one
@@ -56,9 +58,11 @@ _GROWTH = flags.DEFINE_bool("growth", False, "Measure growth with the sizes of t
 _FOLDER = flags.DEFINE_string("folder", None, "disk: where the stores are drawn.")
 _SIDE = flags.DEFINE_integer("side", 64, "disk: rows and columns of an image.", lower_bound=8)
 _IMAGES = flags.DEFINE_list("sizes", ["12500", "25000", "50000"], "disk: numbers of gallery images.")
-_DATA = flags.DEFINE_string("data", None, "detectors: the image store whose images are copied.")
+_DATA = flags.DEFINE_string(
+    "data", None, "detectors, blind: the image store whose images are copied; blind draws phantoms without."
+)
 _HELDOUT = flags.DEFINE_string(
-    "heldout", "0.5", "detectors: an image store of unseen patients, or which share of the patients of --data are."
+    "heldout", "0.5", "detectors, blind: an image store of unseen patients, or which share of --data's patients are."
 )
 _DESCRIPTOR = flags.DEFINE_multi_string("descriptor", [], "detectors: the run of a trained descriptor, repeated.")
 _EMBEDDINGS = flags.DEFINE_multi_string(
@@ -66,7 +70,11 @@ _EMBEDDINGS = flags.DEFINE_multi_string(
 )
 _STORES = flags.DEFINE_string("stores", None, "detectors: keep the planted images there, as image stores.")
 _COPIES = flags.DEFINE_integer("copies", 200, "detectors: copies for each change and strength.", lower_bound=10)
-_SEED = flags.DEFINE_integer("seed", 0, "detectors: of all that is drawn.", lower_bound=0)
+_FEATURES = flags.DEFINE_enum(
+    "features", "random", ["random", "pixels", "inception"], "blind: what the scores are computed in."
+)
+_WEIGHTS = flags.DEFINE_string("weights", None, "blind: the public weight file, for --features=inception.")
+_SEED = flags.DEFINE_integer("seed", 0, "detectors, blind: of all that is drawn.", lower_bound=0)
 _PART = flags.DEFINE_integer("part", 0, "Internal: search the store of so many images and print what it took.")
 _RSS_OF = flags.DEFINE_string("rss_of", "", "Internal: run one candidate of --only once and print its peak memory.")
 
@@ -89,14 +97,14 @@ class _Row:
 
 def main(what: str) -> None:
     """Run the benchmark `what` and print its table."""
-    if what not in ("audit", "train", "disk", "detectors"):
+    if what not in ("audit", "train", "disk", "detectors", "blind"):
         raise UserError(
-            f"there is no benchmark {what!r}; write python -m launch.bench audit, train, disk or detectors."
+            f"there is no benchmark {what!r}; write python -m launch.bench audit, train, disk, detectors or blind."
         )
     if what != "train":  # as the launchers do
         boot.keep_freed_memory()
-    if what == "detectors":
-        _detectors()
+    if what in ("detectors", "blind"):
+        _detectors() if what == "detectors" else _blind()
         return
     works = [work.name for work in (training_speed.WORKLOADS[_TASK.value] if what == "train" else WORKLOADS)]
     if wrong := [name for name in _ONLY.value if name not in works]:
@@ -172,13 +180,11 @@ def _detectors() -> None:
 
     if _DATA.value is None:
         raise UserError("--data is missing; give the image store whose images are to be copied.")
-    if _OUT.value is None or boot.place(_OUT).suffix != ".json" or boot.place(_OUT).is_dir():
-        raise UserError(f"--out={_OUT.value or ''} names no JSON file; give one to write, such as --out=trial.json.")
     detectors.main(
         detectors.Asked(
             data=boot.place(_DATA),
             heldout=_heldout(),
-            out=boot.place(_OUT),
+            out=_json_file(),
             descriptors=_DESCRIPTOR.value,
             embeddings=_EMBEDDINGS.value,
             stores=boot.place_if_given(_STORES),
@@ -187,6 +193,29 @@ def _detectors() -> None:
             seed=_SEED.value,
         )
     )
+
+
+def _blind() -> None:
+    """Score and audit generators of known truth."""
+    from launch.benchmark import blind
+
+    blind.main(
+        blind.Asked(
+            data=boot.place_if_given(_DATA),
+            heldout=_heldout(),
+            out=_json_file(),
+            features=_FEATURES.value,
+            weights=boot.place_if_given(_WEIGHTS),
+            seed=_SEED.value,
+        )
+    )
+
+
+def _json_file() -> Path:
+    """Return what --out names."""
+    if _OUT.value is None or boot.place(_OUT).suffix != ".json" or boot.place(_OUT).is_dir():
+        raise UserError(f"--out={_OUT.value or ''} names no JSON file; give one to write, such as --out=trial.json.")
+    return boot.place(_OUT)
 
 
 def _heldout() -> Path | float:
