@@ -1,0 +1,31 @@
+"""C2: are images copied more that are in the training set several times? Somepalli et al. (arXiv 2305.20086).
+
+    python -m launch.study --config=configs/studies/c2_duplication.py --workdir=studies/c2 --data=CHEST_XRAY
+    python -m launch.study --config=configs/studies/c2_duplication.py:small --workdir=studies/c2 --data=cxr64.npz
+    python -m launch.study --config=configs/studies/c2_duplication.py:smoke --workdir=/tmp/c2
+
+A tenth of the training images (`config.duplicated_share`) is in the training set once, 4 times or 16 times; all else,
+the number of images seen among it, is equal. Public sets hold such images: of 5232 radiographs of Kermany et al. 50 are
+byte for byte another one.
+"""
+
+from ml_collections import config_dict
+
+from configs.studies import parts
+
+GRIDS = {
+    "": {"source": ("cxr",), "generator": ("ddpm",), "n_train": (1300,), "duplicates": (1, 4, 16)},
+    "small": {"source": ("chest",), "generator": ("ddpm",), "n_train": (256,), "duplicates": (1, 4, 16)},
+    "smoke": {"source": ("chest",), "generator": ("ddpm",), "n_train": (8,), "duplicates": (1, 4)},
+}
+
+
+def get_config(words: str = "") -> config_dict.ConfigDict:
+    """Return the study's config; words: `small` or `smoke`."""
+    return parts.study(
+        words,
+        title="Duplicates in the training set",
+        question="Does a generator copy more if training images are there several times?",
+        claims=("C2",),
+        grids=GRIDS,
+    )
