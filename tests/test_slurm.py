@@ -36,7 +36,8 @@ def folder(tmp_path):
 
 def begin(folder: Path, how: object) -> subprocess.Popen:
     """Start the script as a task of an array, with flags of which one has a space."""
-    slurm = {"SLURM_SUBMIT_DIR": str(folder), "SLURM_JOB_ID": "8", "SLURM_ARRAY_TASK_ID": "1"}
+    slurm = {"SLURM_SUBMIT_DIR": str(folder), "SLURM_JOB_ID": "8"}
+    slurm |= {"SLURM_ARRAY_JOB_ID": "8", "SLURM_ARRAY_TASK_ID": "3"}  # the last task has the number of the array
     environment = {**os.environ, **slurm, "HOW": str(how), "PATH": f"{folder}:{os.environ['PATH']}"}
     command = ["bash", str(STUDY), "--workdir=a b"]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -87,4 +88,4 @@ def test_at_the_end_of_its_time_it_stops_the_study_and_queues_up_again(folder, n
     task.send_signal(number)
     task.communicate(timeout=60)
     assert task.returncode == 143
-    assert calls(folder)[2:] == ["stopped", *(["scontrol requeue 8"] if is_requeued else [])]
+    assert calls(folder)[2:] == ["stopped", *(["scontrol requeue 8_3"] if is_requeued else [])]

@@ -7,7 +7,7 @@ from launch import boot
 
 
 def hardware() -> str:
-    """Return the devices as JAX sees them and their memory: "2 CPU cores, 23 GB", "8 x NVIDIA A100-SXM4-80GB, 79 GB each".
+    """Return the devices as JAX sees them, and their memory: "2 CPU cores, 23 GB" or "8 x NVIDIA A100, 79 GB each".
 
     GB are 2^30 bytes. No name of the machine, nor of its owner.
     """

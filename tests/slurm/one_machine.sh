@@ -95,10 +95,10 @@ sleep 4
 squeue
 scontrol requeue "${job}_0"
 echo "task 0 was sent back to the queue"
-scancel --batch --signal=USR1 "${job}_1"
-echo "task 1 heard USR1"
+scancel --batch --signal=USR1 "${job}_2"  # the last one, whose number is that of the whole array
+echo "task 2 heard USR1"
 sleep 4  # Slurm lets those that come back wait for two minutes; we do not
-for task in 0 1; do scontrol update "JobId=${job}_$task" StartTime=now; done
+for task in 0 2; do scontrol update "JobId=${job}_$task" StartTime=now; done
 for _ in $(seq 240); do [ -z "$(squeue -h)" ] && break; sleep 0.5; done
 scontrol show job "$job" | grep -E 'ArrayTaskId|JobState|Restarts|ExitCode' || true
 echo "pieces, and which task.restart did them:"
