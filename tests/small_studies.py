@@ -151,11 +151,8 @@ def study():
                     )
     for generator, copied, fid in (("training", 1.0, 0.4), ("unseen", 0.0, 9.0), ("noise", 0.0, 300.0)):
         copies, kept = round(400 * copied), scores(rng, copied, n_train=256)
-        rows.append(
-            row(
-                round(400 * copied), generator=generator, n_train=256, images_seen=0, parameters=0, fid=fid, scores=kept
-            )
-        )
+        about = {"n_train": 256, "images_seen": 80_000, "parameters": 0, "fid": fid, "scores": kept}
+        rows.append(row(round(400 * copied), generator=generator, **about))
     axes = {"generator": "ddpm", "n_train": 5216, "images_seen": 80_000, "samples": 400, "seed": 0}
     error = "the training stopped: its loss is not finite at step 1200; lower optim.rate."
     rows.append(Row(cell="generator=ddpm,n_train=5216", axes=axes, status="failed", error=error))

@@ -30,6 +30,7 @@ NAMES = {
     "release": "copies taken out before release",
     "seed": "seed",
 }
+_NOUNS = {"n_train": "training images", "images_seen": "images seen", "samples": "samples"}
 LOGARITHMIC = ("n_train", "model_size", "images_seen", "samples", "duplicates", "thinning")
 Kind = Literal["diffusion", "GAN", "control", "other"]
 
@@ -94,7 +95,7 @@ def _described(row: Row, axis: str) -> str:
         return f"{NAMES.get(axis, axis)}: {text}"
     if axis in ("source", "generator"):
         return text
-    if axis in ("n_train", "images_seen", "samples"):
-        return f"{text} {NAMES[axis]}"
+    if axis in _NOUNS:
+        return f"{text} {_NOUNS[axis]}"
     short = {"thinning": "thinning", "duplicates": "duplicates ×", "model_size": "size"}.get(axis, axis)
     return f"{short}{'' if short.endswith('×') else ' '}{text}"
