@@ -159,6 +159,9 @@ def perform(stage, workdir):
     return {{}}
 
 grid = cells(study(n_train=(4, 8, 12, 16), seed=(0, 1, 2)))
+(Path(sys.argv[1]) / f"ready_{{sys.argv[2]}}").touch()
+while len(list(Path(sys.argv[1]).glob("ready_*"))) < 3:
+    time.sleep(0.01)
 work = quiet_work(Path(sys.argv[1]), perform)
 work.prepare(grid)
 work.do(grid)
@@ -175,8 +178,8 @@ def test_two_processes_share_the_work_and_never_a_stage(tmp_path):
     while not (tmp_path / "done_by_2.txt").exists() and workers[2].poll() is None:
         time.sleep(0.01)
     workers[2].kill()
-    assert [worker.wait(timeout=120) for worker in workers[:2]] == [0, 0]
     workers[2].wait()
+    assert [worker.wait(timeout=120) for worker in workers[:2]] == [0, 0]
     by = [path.read_text().split() for path in sorted(tmp_path.glob("done_by_*.txt"))]
     done = [name for names in by for name in names]
     wanted = {stage.name for cell in cells(study(n_train=(4, 8, 12, 16), seed=(0, 1, 2))) for stage in cell.stages}

@@ -45,7 +45,7 @@ def base(title: str, question: str, claims: tuple[str, ...]) -> config_dict.Conf
     c.generators = {}
     c.model_sizes = {}  # NAME: {generator: what differs in its config}
     c.augmentations = {"none": {}}  # NAME: what differs in `augment` of a config (`enabled` goes without saying)
-    c.axes = dict(AXES.items())  # NAME: a tuple of values, or one value
+    c.axes = {name: (value,) for name, value in AXES.items()}  # --config.axes.n_train='(64, 256)' takes others
     c.without = ()  # cells to leave out: each {axis: value} that fits all of a cell's
     c.duplicated_share = 0.1
     c.samples = 1000

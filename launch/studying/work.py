@@ -20,7 +20,7 @@ from launch.studying.stage import Stage
 from memjax.errors import UserError
 from memjax.whole import is_disk_full, whole_file
 
-_POLL_S = 5.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 10.0  # for what others do
 _FAILED = "failed.json"
 _SPENT = "spent"  # seconds that interrupted attempts took
 
@@ -57,7 +57,7 @@ class Work:
         Raises:
           UserError: a cell's images cannot be had.
         """
-        self._through([(cell, _first_of(cell)) for cell in cells])
+        self._through([(cell, _first_of(cell)) for cell in cells], lambda: None)
         for cell in cells:
             for stage in _first_of(cell):
                 if stage.name in self.failed:
@@ -65,25 +65,27 @@ class Work:
 
     def do(self, cells: Sequence[Cell]) -> None:
         """Do all stages of all cells."""
-        self._through([(cell, cell.stages) for cell in cells])
+        self._through([(cell, cell.stages) for cell in cells], self._on_finished)
 
-    def _through(self, todo: Sequence[tuple[Cell, Sequence[Stage]]]) -> None:
-        left = list(todo)
+    def _through(self, todo: Sequence[tuple[Cell, Sequence[Stage]]], on_finished: Callable[[], object]) -> None:
+        left = list(enumerate(todo, 1))
         told: set[str] = set()
+        wait_s = _FIRST_WAIT_S
         while left:
             waiting = []
             is_further = False
-            for cell, stages in left:
-                state, moved = self._go_on(cell, stages, f"{len(todo) - len(left) + 1} of {len(todo)}")
+            for number, (cell, stages) in left:
+                state, moved = self._go_on(cell, stages, f"{number} of {len(todo)}")
                 is_further |= moved
                 if state == "waiting":
-                    waiting.append((cell, stages))
+                    waiting.append((number, (cell, stages)))
                 elif moved or cell.name not in told:
                     told.add(cell.name)
-                    self._on_finished()
+                    on_finished()
             left = waiting
+            wait_s = _FIRST_WAIT_S if is_further else min(2 * wait_s, _LONGEST_WAIT_S)
             if left and not is_further:
-                time.sleep(_POLL_S)
+                time.sleep(wait_s)
 
     def _go_on(self, cell: Cell, stages: Sequence[Stage], place: str) -> tuple[str, bool]:
         """Do what can be done of a cell now; return "settled" or "waiting", and whether anything was done."""
