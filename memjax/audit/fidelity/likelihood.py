@@ -18,9 +18,10 @@ import optax
 from jaxtyping import Array, Float
 
 _MOST = 10_000  # Gaussians, and training images to a step
-_EPOCHS, _RATE = 50, 0.5  # of Adam
+_EPOCHS, _RATE = 50, 0.5  # of Adam, at most
+_SETTLED, _LAST = 5e-4, 5  # it ends when the loss of so many epochs differs by less (nats per dimension)
 _FLOOR = 1e-3  # added to the squared distance that a width starts from
-_WIDEST, _NARROWEST = 20.0, -40.0  # v
+_BOUND = 40.0  # of |v|
 _SHRUNK = 0.9**2  # squared distances to the background's centre are shortened to this share
 _ROUNDING = 1e-12  # of |x|^2 + |y|^2: squared distances below are 0
 
@@ -103,9 +104,15 @@ def _fit(distance: Float[np.ndarray, "n k"], known: Float[np.ndarray, "n d"]) ->
     order = np.array_split(np.arange(len(distance)), -(-len(distance) // _MOST))
     batches = [jnp.asarray(distance[rows]) for rows in order]
     state = optax.adam(_RATE).init(widths)
+    losses: list[float] = []
     for _ in range(_EPOCHS):
+        epoch = []
         for batch in batches:
-            widths, state = _step(widths, state, batch, jnp.asarray(weight), jnp.float32(d))
+            widths, state, loss = _step(widths, state, batch, jnp.asarray(weight), jnp.float32(d))
+            epoch.append(loss)
+        losses.append(float(np.mean(jax.device_get(epoch))))
+        if len(losses) > _LAST + 1 and max(abs(losses[-1] - before) for before in losses[-_LAST:]) < _SETTLED:
+            break
     return np.asarray(widths[:-1], np.float64)
 
 
@@ -116,17 +123,21 @@ def _step(
     distance: Float[Array, "n k"],
     weight: Float[Array, "k"],
     d: Float[Array, ""],
-) -> tuple[Float[Array, "k"], optax.OptState]:
-    """Take one step of Adam towards a higher likelihood; `weight` is the logarithm of each Gaussian's share."""
+) -> tuple[Float[Array, "k"], optax.OptState, Float[Array, ""]]:
+    """Take one step of Adam towards a higher likelihood; `weight` is the logarithm of each Gaussian's share.
+
+    Also returns the loss before the step.
+    """
 
     def nll(widths: Float[Array, "k"]) -> Float[Array, ""]:
         density = -0.5 * (distance * jnp.exp(-widths) + d * widths) + weight
         return -jax.nn.logsumexp(density, axis=1).mean() / d
 
-    update, state = optax.adam(_RATE).update(jax.grad(nll)(widths), state)
+    loss, gradient = jax.value_and_grad(nll)(widths)
+    update, state = optax.adam(_RATE).update(gradient, state)
     moved = optax.apply_updates(widths, update)
     assert isinstance(moved, jax.Array)
-    return jnp.clip(moved, _NARROWEST, _WIDEST), state
+    return jnp.clip(moved, -_BOUND, _BOUND), state, loss
 
 
 def _nll(distance: Float[np.ndarray, "n k"], width: Float[np.ndarray, "k"], d: int) -> float:
