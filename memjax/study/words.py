@@ -119,8 +119,8 @@ def alerts(rows: Sequence[Row]) -> list[Alert]:
     if fewest < _SAMPLES_FOR_FID:
         found.append(
             Alert(
-                text=f"FID was computed on as few as {count(fewest)} images. It is biased upwards with few images: compare "
-                "it within this study, not with other studies."
+                text=f"FID was computed on as few as {count(fewest)} images. It is biased upwards with few images: "
+                "compare it within this study, not with other studies."
             )
         )
     return found
@@ -143,8 +143,8 @@ def limits(rows: Sequence[Row]) -> list[str]:
     small = sorted({shape_of(row) for row in rows if row.facts and max(row.facts.shape[:-1]) < _EDGE_OF_PAPERS})
     if small:
         said.append(
-            f"The images are small ({listed(small)}) beside the papers' (mostly {_EDGE_OF_PAPERS} pixels along an edge), "
-            "and so are the models. A claim that is not reproduced here may hold there, and the other way round."
+            f"The images are small ({listed(small)}) beside the papers' (mostly {_EDGE_OF_PAPERS} pixels along an "
+            "edge), and so are the models. A claim that is not reproduced here may hold there, and the other way round."
         )
     lengths = {row.facts.images_seen for row in trained(rows) if row.facts}
     if len(lengths) > 1 and "images_seen" not in varying(rows):
@@ -155,8 +155,8 @@ def limits(rows: Sequence[Row]) -> list[str]:
     if any(row.quality for row in rows):
         features = sorted({row.quality.features for row in rows if row.quality})
         said.append(
-            f"FID and the other scores of quality are computed in {listed(features)}. They say nothing of clinical use, "
-            "and numbers in other features cannot be compared."
+            f"FID and the other scores of quality are computed in {listed(features)}. They say nothing of clinical "
+            "use, and numbers in other features cannot be compared."
         )
     said.append(
         "That no copy is found does not mean that none is made: more images, or another detector, may show some. A "
