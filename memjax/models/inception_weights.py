@@ -6,6 +6,7 @@ PyTorch, and so are .safetensors and .npz files with arrays of the same names. N
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -87,6 +88,7 @@ def wanted_shapes() -> dict[str, tuple[int, ...]]:
     return found
 
 
+@functools.cache
 def _template() -> Tree:
     """Return the network's parameters, abstract."""
     return jax.eval_shape(InceptionV3().init, jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 3)))["params"]
@@ -106,12 +108,12 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 def _check(path: Path, arrays: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[int, ...]]) -> None:
     """Raise `UserError` unless these are the weights of this network."""
-    wrong = [f"{name} is missing" for name in wanted if name not in arrays]
-    wrong += [
+    wrong = [
         f"{name} is {list(arrays[name].shape)} {arrays[name].dtype}, not {list(shape)} of floats"
         for name, shape in wanted.items()
         if name in arrays and (arrays[name].shape != shape or arrays[name].dtype.kind != "f")
     ]
+    wrong += [f"{name} is missing" for name in wanted if name not in arrays]
     if wrong:
         more = f", and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise UserError(

@@ -6,13 +6,14 @@ is refused. `torch.save` writes a zip archive since PyTorch 1.6, and wrote a row
 """
 
 import contextlib
+import io
 import math
 import os
 import pickletools
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -111,20 +112,26 @@ def _read_archive(archive: zipfile.ZipFile) -> tuple[Any, dict[str, np.ndarray]]
     folder = name.removesuffix("data.pkl")
     if f"{folder}constants.pkl" in archive.namelist():
         raise BadFile("is a TorchScript program, which would have to be run; give a state_dict")
-    if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
+    if f"{folder}byteorder" in archive.namelist() and _member(archive, f"{folder}byteorder") != b"little":
         raise BadFile("was written on a big-endian machine; write it again on another")
-    with archive.open(name) as file:
-        found = _Unpickled(file)
+    found = _Unpickled(io.BytesIO(_member(archive, name)))
     stored = {}
     for storage in found.storages.values():
-        entry = archive.getinfo(f"{folder}data/{storage.key}")
-        if entry.file_size != storage.size_bytes or entry.compress_type != zipfile.ZIP_STORED:
-            raise BadFile(f"is damaged: {entry.filename} is not the {storage.size_bytes} bytes that it should be")
-        stored[storage.key] = np.frombuffer(archive.read(entry), storage.dtype)
+        content = _member(archive, f"{folder}data/{storage.key}")
+        if len(content) != storage.size_bytes:
+            raise BadFile(f"is damaged: data/{storage.key} is not the {storage.size_bytes} bytes that it should be")
+        stored[storage.key] = np.frombuffer(content, storage.dtype)
     return found.value, stored
 
 
-def _read_row(file: IO[bytes]) -> tuple[Any, dict[str, np.ndarray]]:
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return a file in the archive; its checksum is verified. PyTorch compresses none, and what is may be endless."""
+    if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+        raise BadFile("is a compressed archive, which PyTorch never writes; take the file as it was")
+    return archive.read(name)
+
+
+def _read_row(file: io.BufferedReader) -> tuple[Any, dict[str, np.ndarray]]:
     """Read the older form: four pickles, one of keys, then the numbers of each key."""
     if file.read(2) != _OLDER:
         raise BadFile("is no file that PyTorch wrote")
@@ -165,7 +172,7 @@ class _Unpickled:
     Each operation takes from the stack or puts onto it, as the standard library's `pickletools` describes them.
     """
 
-    def __init__(self, file: IO[bytes]):
+    def __init__(self, file: io.BytesIO | io.BufferedReader):
         self.storages: dict[str, _Storage] = {}
         self._stack: list[Any] = []
         self._marks: list[int] = []
