@@ -90,3 +90,6 @@ def test_principal_axes_hold_the_largest_variance():
     np.testing.assert_allclose(mean, 7, atol=1e-9)
     np.testing.assert_allclose(np.abs(axes.T), np.eye(4)[[0, 2]], atol=1e-6)
     assert principal_axes(x[:3], 10)[1].shape == (4, 3)
+    wide = np.float32(RNG.normal(size=(20, 20)) * np.arange(20, 0, -1))  # as many as axes: decomposed as they are
+    twice = np.concatenate([wide, wide])  # more than axes: their covariance is
+    np.testing.assert_allclose(np.abs(principal_axes(wide, 4)[1].T @ principal_axes(twice, 4)[1]), np.eye(4), atol=1e-4)
