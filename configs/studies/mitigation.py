@@ -7,8 +7,9 @@
 One measure at a time against a training with none: augmentation and smaller models (Dar et al., arXiv 2307.01148 and
 2402.01054), adaptive discriminator augmentation (Karras et al., arXiv 2006.06676), a training set without duplicates,
 an end of the training as soon as the monitor sees copies (Bonnaire et al., arXiv 2505.17638), and copies taken out
-before release (Fernandez et al.'s first step). Each cell's quality stands beside its copies. What is left after copies
-were taken out is judged by the same detector, so look at the others that the table names.
+before release (Fernandez et al.'s Privacy Distillation begins so). Each cell's quality stands beside its copies.
+What is left once copies were taken out is judged by detectors that had no say in it: the ratio of distances, and
+structural similarity.
 """
 
 from ml_collections import config_dict
@@ -58,6 +59,7 @@ def get_config(words: str = "") -> config_dict.ConfigDict:
         grids=GRIDS,
         without=WITHOUT,
     )
+    c.audit.detectors = (*c.audit.detectors, "ssim")
     for generator in c.generators.values():
         generator.every.monitor = {"": 5000, "small": 250, "smoke": 2}[words]
     return c

@@ -59,6 +59,6 @@ SOURCES: dict[str, dict[str, Source]] = {
         "chest": _source("chest", (16, 16), 48, heldout=12, unseen=12),
         "brain_slices": _source("brain_slices", (16, 16), 5, heldout=2, drawn=(16, 16, 32)),
         "hippocampus": _source("vessel", (8, 8, 8), 32, heldout=12, fit="stretch", range_of="own"),
-        "knees": _source("knee", (8, 8, 8), 32, heldout=12, fit="stretch", range_of="own"),
+        "knees": _source("knee", (16, 16, 8), 32, heldout=12, fit="stretch", range_of="own"),
     },
 }  # fmt: skip
