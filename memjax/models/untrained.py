@@ -50,11 +50,11 @@ def untrained(shape: Sequence[int], *, seed: int = 0) -> Untrained:
     kernels = []
     for width in _WIDTHS:
         taps = (3,) * len(space)
-        kernels.append(_drawn(rng, (*taps, channels, width), gain=2))
+        kernels.append(_drawn(rng, (*taps, channels, width), gain=2.0))
         channels, space = width, [_halved(n) for n in space]
         if max(space) <= _GRID:
             break
-    return Untrained(tuple(shape), kernels, _drawn(rng, (math.prod(space) * channels, SIZE), gain=1))
+    return Untrained(tuple(shape), kernels, _drawn(rng, (math.prod(space) * channels, SIZE), gain=1.0))
 
 
 def _drawn(rng: np.random.Generator, shape: tuple[int, ...], gain: float) -> np.ndarray:
