@@ -222,6 +222,24 @@ def test_a_damaged_claim_holds_for_as_long_as_it_is_fresh(tmp_path, content):
         claim.check()
 
 
+def test_whoever_looked_long_ago_does_not_get_what_others_have_had_since(tmp_path, monkeypatch):
+    """Between a look at generation 0 and the making of 1, others came and went, and 1 was removed as old."""
+    slow, others = Claims(tmp_path), Claims(tmp_path)
+    others.take("train-0").release()
+    held = []
+
+    def meanwhile(name, generation):
+        for _ in range(20):
+            others.take(name).release()
+        held.append(others.take(name))
+
+    monkeypatch.setattr(slow, "_holder", meanwhile)
+    assert slow.take("train-0") is None
+    held[0].check()
+    assert not slow.path("train-0", 1).exists()
+    held[0].release()
+
+
 def test_an_error_gives_the_claim_back(tmp_path):
     claims = Claims(tmp_path)
     with pytest.raises(ZeroDivisionError), claims.take("train-0"):

@@ -1,6 +1,8 @@
 """How much work a stage of a study is and how many bytes it writes: from shapes and settings, without doing it."""
 
 import dataclasses
+import functools
+import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -73,7 +75,6 @@ class Sizes:
             if stage.mark:
                 self._trainings[stage.key].append(stage)
         self._known: dict[str, _Images | None] = {}
-        self._models: dict[Hashable, _Model] = {}
 
     def work(self, stage: Stage) -> Work:
         """Return what a stage is to do.
@@ -101,7 +102,7 @@ class Sizes:
         images = (self._last_step(stage) - before) * config["batch_size"]
         if data is None:
             return Work(images=images, size_bytes=None)
-        model = self._model(stage, data.shape)
+        model = _model(json.dumps(_model_config(stage)), data.shape)
         looks = _looks(config, stage.mark) - _looks(config, before)
         kept = 0 if before else min(_CHECKPOINTS, stage.mark // config["every"]["save"] + 1) + bool(looks)
         return Work(
@@ -133,7 +134,7 @@ class Sizes:
         run = stage.after["run"]
         config, trained_on = training_config(run), self._images(run.after["data"])
         assert trained_on, "of the same data as the images"
-        model = self._model(run, trained_on.shape)
+        model = _model(json.dumps(_model_config(run)), trained_on.shape)
         evaluations = n * config["sampler"].get("steps", 1)
         return Work(
             images=n,
@@ -202,12 +203,6 @@ class Sizes:
         train = _of_store(folder / "train")
         return dataclasses.replace(train, n_heldout=n.get("heldout", 0), n_unseen=n.get("unseen", 0))
 
-    def _model(self, stage: Stage, shape: tuple[int, ...]) -> _Model:
-        name = (_like(stage), shape)
-        if name not in self._models:
-            self._models[name] = _abstract(training_config(stage), shape)
-        return self._models[name]
-
     def _source(self, stage: Stage) -> _Images | None:
         if "phantoms" in stage.settings:
             return _phantoms(stage.settings["phantoms"])
@@ -246,7 +241,11 @@ class Sizes:
 
 def _like(stage: Stage) -> str:
     """Return what trainings have in common that differ in length, seed or images."""
-    return settings_digest({**stage.settings["config"], "seed": 0})
+    return settings_digest(_model_config(stage))
+
+
+def _model_config(stage: Stage) -> dict[str, Any]:
+    return {**stage.settings["config"], "seed": 0}
 
 
 def _looks(config: Mapping[str, Any], steps: int) -> int:
@@ -257,7 +256,8 @@ def _looks(config: Mapping[str, Any], steps: int) -> int:
     return steps // every if every else 0
 
 
-def _abstract(config: Mapping[str, Any], shape: tuple[int, ...]) -> _Model:
+@functools.cache  # a study has few models and many trainings
+def _model(config: str, shape: tuple[int, ...]) -> _Model:
     import jax
     import numpy as np
 
@@ -266,7 +266,7 @@ def _abstract(config: Mapping[str, Any], shape: tuple[int, ...]) -> _Model:
     from memjax.train.tasks import make_task
     from memjax.trees import count
 
-    task = make_task(config, shape=shape, mesh=train_mesh(1, 1))
+    task = make_task(json.loads(config), shape=shape, mesh=train_mesh(1, 1))
     state = jax.eval_shape(task.init, key_for(0, "init"))
     size = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(state))
     weights = jax.eval_shape(task.weights, state)
