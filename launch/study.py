@@ -45,14 +45,16 @@ def main() -> int:
     config = _config()
     workdir, shared = boot.place(_WORKDIR), boot.place_if_given(_SHARED) or boot.place(_WORKDIR)
 
+    from launch.studying.cost import estimate, told
     from launch.studying.grid import cells
 
     grid = cells(config)
+    costs = estimate(grid, shared)
     if _DRY.value:
-        from launch.studying.cost import estimate, told
-
-        boot.say(told(estimate(grid, shared)))
+        boot.say(told(costs))
         return 0
+    if costs.shortage:
+        boot.say(f"note: {costs.shortage}")
     for folder in (workdir, shared):
         folder.mkdir(parents=True, exist_ok=True)
     boot.use_compilation_cache(shared / "compiled")
@@ -76,11 +78,10 @@ def main() -> int:
 
 def _report(config: dict[str, Any], grid: "list[Cell]", workdir: Path, shared: Path) -> int:
     """Write the table and the page of what is done so far; return how many cells failed."""
-    from memjax.study.report import write
-
     from launch.studying.machine import hardware
     from launch.studying.outcome import row
     from launch.studying.work import known_failures
+    from memjax.study.report import write
 
     failures = known_failures(grid, shared)
     rows = [row(cell, shared, failed=failures, beside=workdir) for cell in grid]

@@ -140,7 +140,8 @@ def _data(config: Mapping[str, Any], chosen: Mapping[str, Any]) -> Stage:
     if given["input"]:
         path = Path(given["input"]).expanduser()
         if not path.exists():
-            raise UserError(f"config.sources.{chosen['source']}.input={path}: there is nothing; give a folder or file.")
+            name = chosen["source"]
+            raise UserError(f"config.sources.{name}.input={path}: there is nothing; give --data={name}=DIR.")
         content = {"digest": read_manifest(path).digest} if is_store(path) else {"path": str(path.resolve())}
         settings = {"input": content, "preparation": dict(given.get("preparation", {}))}
         source = Stage(kind="source", settings=settings, aside={"path": str(path)})
