@@ -8,7 +8,7 @@ from memjax.study.row import Facts, Memorization, Row, Scores
 
 
 def counted(value, spread=0.0):
-    return Interval(value=float(value), low=max(0.0, value - spread), high=float(value + spread))
+    return Interval(value=float(value), low=max(0.0, float(value - spread)), high=float(value + spread))
 
 
 def memorization(copies, mem, patients=0, *, spread=0.0, threshold=0.9):

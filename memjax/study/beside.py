@@ -10,9 +10,12 @@ from memjax.audit.report.numerals import count, score
 from memjax.study.axes import kind
 from memjax.study.axis_claims import trained
 from memjax.study.compare import told
+from memjax.study.emm import effective_memorization
 from memjax.study.lines import repetitions
+from memjax.study.onset import onsets
 from memjax.study.papers import REPORTED, Reported
 from memjax.study.row import Row
+from memjax.study.scaling_claims import emm_in_words, onset_in_words
 from memjax.study.shares import COPIED, MEMORIZED, Measure, over_seeds
 
 _MOST = 4  # cells named; more are summed up by the lowest and the highest
@@ -38,7 +41,11 @@ def beside(claims: Sequence[str], rows: Sequence[Row]) -> list[Beside]:
 
 
 def _ours(reported: Reported, rows: Sequence[Row]) -> list[str]:
+    if reported.ours == "emm":
+        return [emm_in_words(one) for one in effective_memorization(trained(rows))]
     chosen = [row for row in trained(rows) if _is_meant(row, reported)]
+    if reported.ours == "onset":
+        return [onset_in_words(one) for one in onsets(chosen) if one.slope is not None]
     found = []
     for title, same in repetitions(chosen):
         number = _number(reported, same)

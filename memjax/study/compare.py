@@ -16,7 +16,7 @@ from memjax.study.shares import differ
 
 Outcome = Literal["reproduced", "not reproduced", "not testable at this scale"]
 UNTESTABLE: Outcome = "not testable at this scale"
-_SHOWN = 3  # comparisons told in a sentence; all are in the charts
+_SHOWN = 2  # comparisons told in a sentence; all are in the charts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

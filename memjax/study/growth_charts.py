@@ -12,7 +12,7 @@ from memjax.audit.report.theme import Theme, new_figure
 from memjax.study.lines import repetitions
 from memjax.study.palette import MARKERS, generators, look
 from memjax.study.row import Row
-from memjax.study.trend_charts import LEGEND_LINE, legend_below, plain_ticks
+from memjax.study.trend_charts import legend_below, plain_ticks, room_below
 
 MOST_CURVES = 6
 _HEIGHT = 2.6  # inches
@@ -33,7 +33,7 @@ def growth_chart(rows: Sequence[Row], theme: Theme) -> Figure:
     """Draw the curves: full as far as images were drawn, dashed where they are extrapolated."""
     found, names = curves(rows)[:MOST_CURVES], generators(rows)
     left, right, bottom, top = MARGINS
-    bottom += LEGEND_LINE * len(found)
+    bottom += room_below(len(found))
     height = _HEIGHT + bottom + top
     figure, grid = new_figure((WIDTH, height), margins=(left, right + 0.15, bottom, top))
     axes = grid[0, 0]
@@ -60,10 +60,10 @@ def growth_chart(rows: Sequence[Row], theme: Theme) -> Figure:
             markersize=5,
             label=title,
         )
-    most = max(curve["n_drawn"] for *_, curve in found)
+    most = float(max(curve["n_drawn"] for *_, curve in found))
     axes.set_xscale("log")
-    axes.set_xlim(max(1, most / 100), 10 * most)
-    plain_ticks(axes, [most / 100, most / 10, most, 10 * most] if most >= 100 else [1, most, 10 * most])
+    axes.set_xlim(max(1.0, most / 100), 10 * most)
+    plain_ticks(axes, [most / 100, most / 10, most, 10 * most] if most >= 100 else [1.0, most, 10 * most])
     axes.set_ylim(0, 104)
     axes.set_title("Training images shown by copies")
     axes.set_ylabel("%")

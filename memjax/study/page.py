@@ -18,6 +18,7 @@ from memjax.study.row import Row
 from memjax.study.shares import COPIED, MEMORIZED, PATIENTS, RATIO
 
 _FOLDER = Path(__file__).parent
+_NBSP = "\u00a0"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,7 @@ def render(
         folder=_FOLDER,
         title=title,
         question=question,
+        found=words.found(done, copying),
         answer=words.answer(rows, verdicts),
         is_clean=not copying,
         headlines=words.headlines(rows, verdicts),
@@ -111,7 +113,7 @@ def _training(row: Row) -> str:
 def _counted(found: Interval | None, whole: int | None, share: Interval | None) -> tuple[str, str]:
     if found is None or not whole or share is None:
         return "not known", ""
-    return part_of(found.value, whole), f"{percent(share.value)} ({range_of_percent(share)})"
+    return part_of(found.value, whole), f"{percent(share.value)} ({range_of_percent(share).replace(' ', _NBSP)})"
 
 
 def _made_of(done: Sequence[Row], hardware: str) -> str:

@@ -11,7 +11,7 @@ from memjax.study.row import Row
 # None is the colour of copies; each has a contrast of at least 4.5 on its theme's paper. Charts are drawn in the first.
 _LIGHT = ("#1f5f8b", "#8a5a00", "#35722f", "#7a4a9c", "#00707a")
 _DARK = ("#79b8e0", "#e0b656", "#8fca85", "#c9a5e6", "#6fcbd2")
-_DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+_DASHES = ("-", (0, (5.0, 2.0)), (0, (1.0, 1.5)), (0, (5.0, 2.0, 1.0, 2.0)))
 MARKERS = ("o", "s", "^", "D", "v")
 
 
@@ -21,7 +21,7 @@ class Look:
 
     colour: str
     marker: str
-    dashes: str | tuple[float, tuple[float, ...]]
+    dashes: str | tuple[int, tuple[float, ...]]
 
 
 def in_dark(svg: bytes) -> bytes:

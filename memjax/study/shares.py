@@ -23,10 +23,9 @@ class Measure:
 
 def share(count: Interval, whole: int) -> Interval:
     """Return a count as a share; of none or of all found, the interval has the width of the rule of three."""
-    most = min(_NONE_FOUND, whole)
-    low = count.low if count.value < whole else min(count.low, whole - most)
-    high = count.high if count.value > 0 else max(count.high, most)
-    return Interval(value=count.value / whole, low=low / whole, high=high / whole)
+    low = count.low if count.value < whole else min(count.low, whole - _NONE_FOUND)
+    high = count.high if count.value > 0 else max(count.high, _NONE_FOUND)
+    return Interval(value=count.value / whole, low=max(0.0, low / whole), high=min(1.0, high / whole))
 
 
 def called(found: Memorization, row: Row) -> Interval:

@@ -88,6 +88,7 @@ def flat_row(row: Row, axes: Sequence[str], detectors: Sequence[str]) -> dict[st
         flat |= {f"{name}_{count}": getattr(other, count).value if other else None for count in ("n_copies", "n_mem")}
     flat["together"] = row.together
     flat["quality_features"] = quality.features if quality else None
+    flat["quality_n_compared"] = quality.n_compared if quality else None
     flat |= {name: getattr(quality, name, None) for name in _SCORES}
     flat["report"] = row.report
     return {name: _text(value) for name, value in flat.items()}

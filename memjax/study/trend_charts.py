@@ -21,7 +21,7 @@ from memjax.study.shares import Measure
 MOST_LINES = 8
 _HEIGHT = 2.0  # inches of each panel
 _GAP = 0.55
-LEGEND_LINE = 0.2  # inches of a line of the legend
+_LINE = 0.2  # inches of a line of the legend
 _ROOM = 1.08
 _MOST_TICKS = 7
 
@@ -35,7 +35,7 @@ def trend(
     titles = list(dict.fromkeys(line.title for found in all_lines for line in found))
     legend = 0 if len(titles) == 1 else len(titles)
     left, right, bottom, top = MARGINS
-    margins = (left, right + 0.1, bottom + LEGEND_LINE * legend, top)
+    margins = (left, right + 0.1, bottom + room_below(legend), top)
     height = margins[2] + top + _HEIGHT * len(measures) + _GAP * (len(measures) - 1)
     figure, grid = new_figure((WIDTH, height), rows=len(measures), margins=margins, gaps=(0.0, _GAP))
     for axes, measure, found in zip(grid[:, 0], measures, all_lines, strict=True):
@@ -56,7 +56,7 @@ def onset_chart(found: Sequence[Onsets], rows: Sequence[Row], theme: Theme) -> F
     """Draw when memorization begins against the number of training images, and what proportion would be."""
     legend = len(found) if len(found) > 1 else 0
     left, right, bottom, top = MARGINS
-    bottom += LEGEND_LINE * legend
+    bottom += room_below(legend)
     height = 2.6 + bottom + top
     figure, grid = new_figure((WIDTH, height), margins=(left + 0.25, right + 0.1, bottom, top))
     axes, names = grid[0, 0], generators(rows)
@@ -106,7 +106,7 @@ def _panel(axes: Axes, found: Sequence[Line], names: Sequence[str], theme: Theme
             label=line.title,
         )
         highest = max(highest, float(high.max()))
-    axes.set_ylim(0, 104 if highest > 40 else max(1.0, _ROOM * highest))
+    axes.set_ylim(0, 106 if highest > 40 else max(1.0, _ROOM * highest))
     axes.locator_params(axis="y", nbins=5)
 
 
@@ -156,6 +156,11 @@ def _proportional(axes: Axes, known: Sequence[Onset], theme: Theme) -> None:
         va="top",
         color=theme.muted,
     )
+
+
+def room_below(n_titles: int) -> float:
+    """Return how many inches a legend of so many titles needs below an axis."""
+    return _LINE * n_titles - 0.1 if n_titles else 0.0
 
 
 def legend_below(figure: Figure, axes: Axes, titles: Sequence[str], height: float) -> None:

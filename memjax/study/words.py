@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from memjax.audit.findings import Interval
 from memjax.audit.report.comparison_words import listed
-from memjax.audit.report.numerals import count, many, percent, range_of_percent
+from memjax.audit.report.numerals import count, many, part_of, percent, range_of_percent
 from memjax.audit.report.words import Alert, Headline
 from memjax.study.axes import varying
 from memjax.study.axis_claims import trained
@@ -33,25 +33,27 @@ def answer(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> str:
     if not done:
         return "No cell is finished yet."
     if len(verdicts) == 1:
-        return f"{_alone(verdicts[0])} {extremes(done)}".strip()
-    return f"{extremes(done)} {_counted(verdicts)}".strip()
+        return f"{_alone(verdicts[0])} {most_copies(done)}".strip()
+    return f"{most_copies(done)} {_counted(verdicts)}".strip()
 
 
-def extremes(rows: Sequence[Row]) -> str:
-    """Say where the trained generators copy least and most."""
+def most_copies(rows: Sequence[Row]) -> str:
+    """Say how much the trained generators copy, at most."""
     cells = by_cell(rows)
     if not cells:
         return ""
-    least, most = cells[0], cells[-1]
-    if len(cells) == 1 or most[1].value == 0:
-        which = "" if most[0] == "all cells" else f" ({most[0]})"
-        if most[1].value == 0:
-            return f"No trained generator made images that are copies, in {many(len(cells), 'cell')}."
-        return f"Of the synthetic images, {percent(most[1].value)} are copies of training images{which}."
-    return (
-        f"Between {percent(least[1].value)} ({least[0]}) and {percent(most[1].value)} ({most[0]}) of the synthetic "
-        "images are copies of training images."
-    )
+    _, most = cells[-1]
+    if most.value == 0:
+        return "No trained generator made an image that is called a copy."
+    upto = "Up to " if len(cells) > 1 else ""
+    return f"{upto}{percent(most.value)} of a generator's images are copies of training images."
+
+
+def found(done: Sequence[Row], copying: Sequence[Row]) -> str:
+    """Return in how many cells copies were found, in a few words."""
+    if not copying:
+        return "No copies found"
+    return "Copies found" if len(done) == 1 else f"Copies found in {part_of(len(copying), len(done))} cells"
 
 
 def by_cell(rows: Sequence[Row]) -> list[tuple[str, Interval]]:
@@ -107,15 +109,13 @@ def alerts(rows: Sequence[Row]) -> list[Alert]:
         )
     statuses = Counter(row.status for row in rows)
     if statuses["failed"]:
-        verb = "has" if statuses["failed"] == 1 else "have"
-        found.append(
-            Alert(text=f"{many(statuses['failed'], 'cell')} {verb} failed and are not in the charts.", href="#failed")
-        )
+        text = f"{many(statuses['failed'], 'cell has', 'cells have')} failed; what would be found there is missing."
+        found.append(Alert(text=text, href="#failed"))
     open_ = statuses["running"] + statuses["waiting"]
     if open_:
         found.append(Alert(text=f"{many(open_, 'cell is', 'cells are')} not finished: the verdicts may change."))
     few = [row.quality for row in rows if row.quality and math.isfinite(row.quality.fid)]
-    fewest = min((one.n_synthetic for one in few), default=_SAMPLES_FOR_FID)
+    fewest = min((one.n_compared or one.n_synthetic for one in few), default=_SAMPLES_FOR_FID)
     if fewest < _SAMPLES_FOR_FID:
         found.append(
             Alert(
