@@ -33,7 +33,7 @@ def get_config(words: str = "") -> config_dict.ConfigDict:
         question="Does a latent diffusion model copy volumes of 64 x 64 x 64?",
         claims=("B1",),
         grids=GRIDS,
-        with_descriptor=True,
+        with_descriptor=words != "smoke",
     )
     if words == "small":
         c.samples = 200

@@ -30,7 +30,7 @@ def get_config(words: str = "") -> config_dict.ConfigDict:
         question="Does a latent diffusion model copy volumes of 256 x 256 x 32?",
         claims=("B2",),
         grids=GRIDS,
-        with_descriptor=True,
+        with_descriptor=words != "smoke",
     )
     if words != "smoke":
         c.samples = 200 if words else 3600

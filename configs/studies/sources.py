@@ -47,7 +47,7 @@ SOURCES: dict[str, dict[str, Source]] = {
     # For two cores. One source for all studies of radiographs, so that they share their trainings: a tenth of the
     # patients is held out, and another tenth never seen by anybody, for those studies that ask what such images score.
     "small": {
-        "chest": _source("chest", (32, 32), 1600, heldout=0.1, unseen=0.1),
+        "chest": _source("chest", (32, 32), 5216, heldout=0.1, unseen=0.1),
         "brain_slices": _source("brain_slices", (32, 32), 60, heldout=20),
         "hippocampus": _source("vessel", (24, 32, 24), 130, heldout=0.3, fit="stretch", range_of="own"),
         "knees": _source(
