@@ -15,7 +15,6 @@ from launch.studying.cost import estimate, told
 from launch.studying.grid import cells
 from launch.studying.machine import hardware
 from launch.studying.perform import perform
-from memjax.errors import UserError
 
 N, SAMPLES, BATCH = 40, 30, 8
 
@@ -192,8 +191,12 @@ def test_a_model_that_cannot_be_is_told_before_anything_runs(tmp_path):
     c = study()
     c["sources"]["x"]["phantoms"]["size"] = (18, 18)
     c["generators"]["ddpm"]["model"]["mults"] = (1, 1, 1)
-    with pytest.raises(UserError, match="18"):
-        estimate(cells(c), tmp_path)
+    costs = estimate(cells(c), tmp_path)
+    assert len(costs.problems) == 1 and costs.problems[0].startswith(
+        "the cell all cannot be: "
+    )  # once, of all its stages
+    assert f"error: {costs.problems[0]}" in told(costs)
+    assert of_kind(costs, "audit").images == SAMPLES  # of the others the costs are told all the same
 
 
 def test_nothing_is_left_of_what_is_done(tmp_path):
@@ -203,7 +206,7 @@ def test_nothing_is_left_of_what_is_done(tmp_path):
         if not stage.is_done(tmp_path):
             finish(stage, tmp_path, 1.0, step=10)
     costs = estimate(grid, tmp_path)
-    assert (costs.seconds, costs.size_bytes) == (0, 0)
+    assert (costs.seconds, costs.size_bytes, costs.problems) == (0, 0, [])
     assert "1 cells, 1 done" in told(costs) and "?" not in told(costs)
 
 

@@ -9,12 +9,13 @@ import dataclasses
 import math
 import shutil
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from launch.studying.grid import Cell
-from launch.studying.sizes import Rate, Sizes
+from launch.studying.sizes import Rate, Sizes, Work
 from launch.studying.stage import Stage
+from memjax.errors import UserError
 
 _KINDS = {  # in the order of work, and what the images of each are
     "source": "prepared",
@@ -54,6 +55,7 @@ class Costs:
     cells: Sequence[tuple[str, int, int]]  # each one's name, its stages, and how many of them are left
     kinds: Sequence[KindCosts]
     free_bytes: int  # of the folder's disk
+    problems: Sequence[str]  # why cells cannot be: models that do not fit their images, or want what is not there
 
     @property
     def seconds(self) -> float:
@@ -84,7 +86,7 @@ def estimate(cells: Sequence[Cell], workdir: Path) -> Costs:
       workdir: where the stages are; it need not exist.
 
     Raises:
-      UserError: a model does not fit its images, or a stage's folder is damaged.
+      UserError: a stage's folder is damaged.
     """
     uses: dict[str, list[Stage]] = defaultdict(list)
     for cell in cells:
@@ -92,12 +94,20 @@ def estimate(cells: Sequence[Cell], workdir: Path) -> Costs:
             uses[stage.name].append(stage)
     stages = [several[0] for several in uses.values()]
     sizes = Sizes(stages, workdir)
-    rates = _rates(sizes, [stage for stage in stages if stage.is_done(workdir)], workdir)
+    work_of: dict[str, Work] = {}
+    problems: dict[str, str] = {}  # the first stage of each
+    for stage in stages:
+        try:
+            work_of[stage.name] = sizes.work(stage)
+        except UserError as error:
+            work_of[stage.name] = Work(images=None, size_bytes=None)
+            problems.setdefault(str(error), stage.name)
+    rates = _rates(work_of, [stage for stage in stages if stage.is_done(workdir)], workdir)
     kinds = []
     for kind in _KINDS:
         of_kind = [stage for stage in stages if stage.kind == kind]
         left = [stage for stage in of_kind if not stage.is_done(workdir)]
-        work = [sizes.work(stage) for stage in left]
+        work = [work_of[stage.name] for stage in left]
         seconds = [_seconds(one.rates, rates) for one in work]
         kinds.append(
             KindCosts(
@@ -119,6 +129,7 @@ def estimate(cells: Sequence[Cell], workdir: Path) -> Costs:
         cells=[(name, len(some), sum(not stage.is_done(workdir) for stage in some)) for name, some in standing],
         kinds=[one for one in kinds if one.n],
         free_bytes=_free_bytes(workdir),
+        problems=[f"the cell {_first_with(name, cells)} cannot be: {why}" for why, name in problems.items()],
     )
 
 
@@ -155,16 +166,21 @@ def told(costs: Costs) -> str:
         lines.append("shared: how often a further cell needs what is done once.")
     if costs.shortage:
         lines.append(f"warning: {costs.shortage}")
+    lines += [f"error: {one}" for one in costs.problems]
     return "\n".join(lines)
 
 
-def _rates(sizes: Sizes, done: Iterable[Stage], workdir: Path) -> dict[Hashable, float]:
+def _first_with(name: str, cells: Sequence[Cell]) -> str:
+    return next(cell.name for cell in cells if any(stage.name == name for stage in cell.stages))
+
+
+def _rates(work_of: Mapping[str, Work], done: Iterable[Stage], workdir: Path) -> dict[Hashable, float]:
     """Return the seconds of a unit of work, by what is done and how like it is."""
     amounts: dict[Hashable, float] = defaultdict(float)
     seconds: dict[Hashable, float] = defaultdict(float)
     for stage in done:
         took = stage.told(workdir)["seconds"]
-        for rate in sizes.work(stage).rates:
+        for rate in work_of[stage.name].rates:
             amounts[rate.of] += rate.amount
             seconds[rate.of] += took
     return {of: seconds[of] / amount for of, amount in amounts.items() if amount > 0}

@@ -17,6 +17,7 @@ from memjax.digest import settings_digest
 
 _CHECKPOINTS = 2  # kept of a training; one more where one is protected
 _PAGE_BYTES = 3_000_000  # of a report with its figures
+_COARSE = 32  # voxels across a head whose slices are counted
 _ROW_BYTES = 300  # of an image in an audit's tables and kept searches
 
 
@@ -283,8 +284,13 @@ def _of_store(path: Path) -> _Images:
 def _phantoms(given: Mapping[str, Any]) -> _Images:
     from memjax.data.phantoms import draw
 
-    one = draw(given["kind"], range(1), seed=given["seed"], size=tuple(given["size"])).images
-    return _Images(shape=one.shape[1:], value_bytes=1, n_train=len(one) * given["n_patients"])
+    kind, size = given["kind"], tuple(given["size"])
+    shape = draw(kind, (), size=size).images.shape[1:]
+    per_patient = 1
+    if kind == "brain_slices":  # those with enough brain: about as many in a coarse one
+        coarse = (*(min(side, _COARSE) for side in size[:2]), *size[2:])
+        per_patient = len(draw(kind, range(1), seed=given["seed"], size=coarse).images)
+    return _Images(shape=shape, value_bytes=1, n_train=per_patient * given["n_patients"])
 
 
 _OF_KIND: dict[str, Callable[[Sizes, Stage], Work]] = {
