@@ -14,7 +14,7 @@ from memjax.study.onset import onsets
 from memjax.study.pareto import best, places
 from memjax.study.row import Row
 from memjax.study.scaling_claims import emm_in_words
-from memjax.study.shares import differ, over_seeds, share
+from memjax.study.shares import SHOWN, differ, over_seeds, share
 
 UNTESTABLE = "not testable at this scale"
 
@@ -86,9 +86,7 @@ def test_contradicting_groups_are_not_reproduced():
     (verdict,) = verdicts(["A1"], rows)
     assert verdict.outcome == "not reproduced" and "2 of 3 comparisons" in verdict.reason
     assert outcome("A1", rows[:4]) == "reproduced"
-    assert "22.5 % (20.5 to 24.5 %) with ddpm against 5 % (3 to 7 %) with stylegan2" in verdict.sentence.replace(
-        "\u00a0", " "
-    )
+    assert "ddpm 22.5 % (20.5 to 24.5 %) against stylegan2 5 % (3 to 7 %)" in verdict.sentence.replace("\u00a0", " ")
 
 
 def test_a_difference_between_seeds_counts_as_uncertainty():
@@ -131,7 +129,7 @@ def test_pixels_and_an_embedding_in_the_same_images():
     def cell(pixels, embedding):
         detectors = {
             "correlation-unturned": memorization(pixels, pixels, spread=4),
-            "embedding:own": memorization(embedding, embedding, spread=4),
+            "embedding-msd:own": memorization(embedding, embedding, spread=4),
         }
         return row(80, detectors=detectors)
 
@@ -148,6 +146,7 @@ def test_what_a_release_leaves_is_measured_by_another_detector():
     def cell(left, *, release):
         return row(0 if release else 80, release=release, detectors={"ssim": memorization(left, left, spread=4)})
 
+    assert SHOWN.of(cell(20, release=True)).value == 20 / 400 and SHOWN.of(cell(20, release=False)).value == 80 / 400
     assert outcome("MITIGATION", [cell(80, release=False), cell(20, release=True)]) == "reproduced"
     assert outcome("MITIGATION", [cell(80, release=False), cell(79, release=True)]) == "not reproduced"
 

@@ -30,6 +30,15 @@ NAMES = {
     "release": "copies taken out before release",
     "seed": "seed",
 }
+ALL = "all cells"  # what cells have in common in a study in which nothing else varies
+_PLAIN = {"thinning": 1, "duplicates": 1, "augmentation": "none", "model_size": ""}
+_SWITCHES = {
+    "ada": ("with ADA", "without ADA"),
+    "deduplicate": ("de-duplicated", "not de-duplicated"),
+    "early_stop": ("stopped early", "not stopped early"),
+    "release": ("after release filtering", "before release filtering"),
+}
+_BEFORE = {"thinning": "thinned by ", "duplicates": "duplicates × ", "model_size": "size ", "seed": "seed "}
 _NOUNS = {"n_train": "training images", "images_seen": "images seen", "samples": "samples"}
 LOGARITHMIC = ("n_train", "model_size", "images_seen", "samples", "duplicates", "thinning")
 Kind = Literal["diffusion", "GAN", "control", "other"]
@@ -52,11 +61,11 @@ def kind(row: Row) -> Kind:
 
 
 def place(row: Row, axis: str) -> float:
-    """Return where a cell lies on an axis, as a number; nan for a value that is a word."""
+    """Return where a cell lies on an axis, as a number; nan for a value that is a word, or yes or no."""
     if axis in _OF_FACTS and row.facts is not None:
         return float(getattr(row.facts, _OF_FACTS[axis]))
     value = row.axes.get(axis, "")
-    return float("nan") if isinstance(value, str) else float(value)
+    return float("nan") if isinstance(value, str | bool) else float(value)
 
 
 def label(row: Row, axis: str) -> str:
@@ -66,7 +75,9 @@ def label(row: Row, axis: str) -> str:
         return f"{value} ({parameters(row.facts.parameters)})" if value else parameters(row.facts.parameters)
     if axis in _OF_FACTS and row.facts is not None:
         return count(getattr(row.facts, _OF_FACTS[axis]))
-    return said(value)
+    if axis in _NOUNS and value == 0:
+        return "all" if axis == "n_train" else "the usual"
+    return _said(value)
 
 
 def parameters(number: int) -> str:
@@ -74,7 +85,7 @@ def parameters(number: int) -> str:
     return f"{number / 1e6:.2g} million" if number >= 1e6 else count(round(number, -3) or number)
 
 
-def said(value: Value | None) -> str:
+def _said(value: Value | None) -> str:
     """Print the value of an axis."""
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -84,18 +95,23 @@ def said(value: Value | None) -> str:
 
 
 def described(row: Row, axes: Sequence[str]) -> str:
-    """Say where a cell lies on these axes: `ddpm, 64 training images`; "all cells" for none."""
-    parts = [_described(row, axis) for axis in axes]
-    return ", ".join(part for part in parts if part) or "all cells"
+    """Say where a cell lies on these axes: `ddpm, 64 training images, stopped early`.
+
+    Among several axes, those on which nothing was done (no augmentation, no duplicates) go without saying.
+    """
+    parts = [_described(row, axis, is_alone=len(axes) == 1) for axis in axes]
+    return ", ".join(part for part in parts if part) or ("plain" if axes else ALL)
 
 
-def _described(row: Row, axis: str) -> str:
+def _described(row: Row, axis: str, *, is_alone: bool) -> str:
     value, text = row.axes.get(axis, ""), label(row, axis)
     if isinstance(value, bool):
-        return f"{NAMES.get(axis, axis)}: {text}"
-    if axis in ("source", "generator"):
-        return text
+        with_, without = _SWITCHES.get(axis, (f"{axis}: yes", f"{axis}: no"))
+        return with_ if value else without if is_alone else ""
+    if value == _PLAIN.get(axis) and not is_alone:
+        return ""
+    if axis == "augmentation":
+        return "no augmentation" if value == "none" else f"augmentation {text}"
     if axis in _NOUNS:
         return f"{text} {_NOUNS[axis]}"
-    short = {"thinning": "thinning", "duplicates": "duplicates ×", "model_size": "size"}.get(axis, axis)
-    return f"{short}{'' if short.endswith('×') else ' '}{text}"
+    return f"{_BEFORE[axis]}{text}" if axis in _BEFORE else text

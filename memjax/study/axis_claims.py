@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-from memjax.audit.findings import Interval
 from memjax.study.axes import kind
 from memjax.study.compare import UNTESTABLE, Comparison, Judged, against, ends, judged
 from memjax.study.lines import Line, Point, lines
 from memjax.study.row import Row
-from memjax.study.shares import COPIED, MEMORIZED, Measure, called
+from memjax.study.shares import COPIED, MEMORIZED, RESIDUAL, Measure
 
 _COPIES = COPIED.title
 _MITIGATIONS = {  # axis: the value without it
@@ -17,17 +16,6 @@ _MITIGATIONS = {  # axis: the value without it
     "early_stop": False,
     "release": False,
 }
-
-
-def _residual(row: Row) -> Interval | None:
-    """Return the largest share that any detector but the audit's own calls: it did not choose what is taken out."""
-    shares = [called(found, row) for found in row.detectors.values()]
-    return max(shares, key=lambda one: one.value, default=None)
-
-
-RESIDUAL = Measure(
-    name="residual_share", title="synthetic images that an independent detector calls copies", of=_residual
-)
 
 
 def trained(rows: Sequence[Row]) -> list[Row]:
@@ -108,7 +96,7 @@ def mitigations_lower(rows: Sequence[Row]) -> Judged:
     return (
         whole
         if whole.outcome == UNTESTABLE
-        else Judged(outcome=whole.outcome, sentence=" ".join(told), reason=whole.reason)
+        else Judged(outcome=whole.outcome, sentence="\n".join(told), reason=whole.reason)
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from memjax.audit.findings import Interval
 from memjax.audit.report.numerals import count, score
-from memjax.study.axes import kind
+from memjax.study.axes import ALL, kind
 from memjax.study.axis_claims import trained
 from memjax.study.compare import told
 from memjax.study.emm import effective_memorization
@@ -52,7 +52,7 @@ def _ours(reported: Reported, rows: Sequence[Row]) -> list[str]:
         if number is not None:
             found.append((number, title))
     found.sort(key=lambda one: one[0][0])
-    told_of = [text if title == "all cells" else f"{text}: {title}" for (_, text), title in found]
+    told_of = [text if title == ALL else f"{text}: {title}" for (_, text), title in found]
     if len(told_of) <= _MOST:
         return told_of
     return [f"lowest {told_of[0]}", f"highest {told_of[-1]}", f"of {count(len(told_of))} cells"]

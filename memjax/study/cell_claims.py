@@ -8,7 +8,7 @@ import numpy as np
 from memjax.audit.findings import Interval
 from memjax.audit.report.numerals import count, many
 from memjax.audit.report.readers_words import wilson
-from memjax.study.axes import kind
+from memjax.study.axes import ALL, kind
 from memjax.study.axis_claims import trained
 from memjax.study.compare import UNTESTABLE, Comparison, Judged, ends, judged, told
 from memjax.study.lines import lines, repetitions
@@ -18,7 +18,7 @@ from memjax.study.shares import MEMORIZED, called, over_seeds, share
 _FLAT = 2.0  # a volume whose longest edge is this many times its shortest is like a knee MRI, else like a cube
 _PART = 4  # of a growth curve, the first quarter of the images drawn is set against all
 _UNTURNED = "correlation-unturned"  # the pixel correlation of paper A
-_EMBEDDING = "embedding"
+_EMBEDDINGS = ("embedding-msd:", "embedding-correlation:")  # paper B's, and its follow-up's; not turned by us
 _TOLD = 2  # cells told in a sentence; all are in the table
 
 
@@ -55,12 +55,16 @@ def slabs_are_memorized(rows: Sequence[Row]) -> Judged:
 
 
 def pixels_miss_turned_copies(rows: Sequence[Row]) -> Judged:
-    """B4: what an embedding calls against what the pixel correlation, without turning, calls in the same images."""
+    """B4: what an embedding calls against what the pixel correlation, without turning, calls in the same images.
+
+    Only generators that were trained with augmentation make turned copies: where a study has such, it is they.
+    """
+    asked = [row for row in rows if row.status == "done" and row.facts is not None and _UNTURNED in row.detectors]
+    augmented = [row for row in asked if row.axes.get("augmentation", "none") != "none"]
     comparisons = []
-    for title, same in repetitions(rows):
-        asked = [row for row in same if row.facts is not None and _UNTURNED in row.detectors]
-        for name in dict.fromkeys(name for row in asked for name in row.detectors if name.startswith(_EMBEDDING)):
-            both = [row for row in asked if name in row.detectors]
+    for title, same in repetitions(augmented or asked):
+        for name in dict.fromkeys(name for row in same for name in row.detectors if name.startswith(_EMBEDDINGS)):
+            both = [row for row in same if name in row.detectors]
             found = [row.detectors[one] for row in both for one in (name, _UNTURNED)]
             comparisons.append(
                 Comparison(
@@ -95,8 +99,7 @@ def _nearer(row: Row) -> tuple[Interval, float] | None:
     if row.scores is None or row.facts is None or not row.facts.n_heldout:
         return None
     train, heldout = row.scores.synthetic_to_train, row.scores.synthetic_to_heldout
-    known = np.isfinite(train) & np.isfinite(heldout)
-    if not known.any():
+    if train.shape != heldout.shape or not (known := np.isfinite(train) & np.isfinite(heldout)).any():
         return None
     nearer = float((train > heldout)[known].sum() + 0.5 * (train == heldout)[known].sum())
     n_train, n_heldout = row.facts.n_train, row.facts.n_heldout
@@ -114,7 +117,7 @@ def _volumes(rows: Sequence[Row], *, is_flat: bool, missing: str) -> Judged:
         is_clean = any(row.memorization is not None and row.memorization.is_clean for row in same)
         found.append((title, memorized, not is_clean and memorized.low > 0))
     ranked = sorted(found, key=lambda cell: -cell[1].value)
-    parts = [told(one) if title == "all cells" else f"{told(one)} in {title}" for title, one, _ in ranked]
+    parts = [told(one) if title == ALL else f"{told(one)} in {title}" for title, one, _ in ranked]
     above = sum(is_above for *_, is_above in found)
     sentence = f"Training volumes that are memorized: {_first(parts)}."
     return _counted(above, 0, len(found), sentence, "more than unseen patients' volumes explain")

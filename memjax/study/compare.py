@@ -10,7 +10,7 @@ from typing import Literal
 
 from memjax.audit.findings import Interval
 from memjax.audit.report.numerals import count, many, percent, range_of_percent
-from memjax.study.axes import described
+from memjax.study.axes import ALL, described
 from memjax.study.lines import Line, Point
 from memjax.study.shares import differ
 
@@ -41,7 +41,7 @@ class Judged:
     """An outcome, our numbers in one sentence, and why that is the outcome."""
 
     outcome: Outcome
-    sentence: str
+    sentence: str  # several lines where several things were compared
     reason: str
 
 
@@ -126,8 +126,8 @@ def _sentence(comparisons: Sequence[Comparison], what: str) -> str:
     """Tell the widest differences, either way, first."""
     ranked = sorted(comparisons, key=lambda one: -abs(one.more.value - one.less.value))
     parts = [
-        f"{'' if one.title == 'all cells' else one.title + ': '}"
-        f"{told(one.more)} with {one.larger} against {told(one.less)} with {one.smaller}"
+        f"{'' if one.title == ALL else one.title + ': '}"
+        f"{one.larger} {told(one.more)} against {one.smaller} {told(one.less)}"
         for one in ranked[:_SHOWN]
     ]
     rest = len(ranked) - _SHOWN

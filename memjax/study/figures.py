@@ -9,7 +9,13 @@ from memjax.study.figured import Figured
 from memjax.study.lines import lines
 from memjax.study.row import Row
 from memjax.study.score_figures import score_figures
-from memjax.study.shares import COPIED, MEMORIZED, RATIO
+from memjax.study.shares import COPIED, MEMORIZED, RATIO, SHOWN
+
+_BOTH = "Above: how many of the synthetic images are called copies. Below: how many of the training images have a copy."
+_RELEASED = (
+    "How many of the synthetic images are called copies; after release filtering, by the detectors that did not choose "
+    "what was taken out."
+)
 
 
 def planned(rows: Sequence[Row]) -> list[Figured]:
@@ -24,16 +30,16 @@ def _trends(rows: Sequence[Row]) -> list[Figured]:
         along = lines(rows, axis, COPIED)
         if axis == SEED or not along:
             continue
+        is_release = axis == "release"
         left_out = len(along) - trend_charts.MOST_LINES
         more = f" The first {trend_charts.MOST_LINES} of {len(along)} lines; all are in the table." * (left_out > 0)
         found.append(
             Figured(
                 name=f"memorization_{axis}",
                 title=f"Memorization against {NAMES.get(axis, axis)}",
-                text="Above: how many of the synthetic images are called copies. Below: how many of the training "
-                "images have a copy. Bars: 95 % intervals; with several seeds the mean, and bars from the lowest to "
-                f"the highest end of the seeds' intervals.{more}",
-                draw=partial(trend_charts.trend, rows, axis, (COPIED, MEMORIZED)),
+                text=f"{_RELEASED if is_release else _BOTH} Bars: 95 % intervals; with several seeds the mean, and "
+                f"bars from the lowest to the highest end of the seeds' intervals.{more}",
+                draw=partial(trend_charts.trend, rows, axis, (SHOWN,) if is_release else (SHOWN, MEMORIZED)),
             )
         )
     return found

@@ -14,7 +14,7 @@ from memjax.study.axes import kind
 from memjax.study.lines import repetitions
 from memjax.study.palette import generators, look
 from memjax.study.row import Row
-from memjax.study.shares import COPIED, over_seeds
+from memjax.study.shares import SHOWN, over_seeds
 
 _HEIGHT = 3.0  # inches of each panel
 _GAP = 0.85
@@ -39,14 +39,14 @@ def places(rows: Sequence[Row]) -> dict[str, list[Place]]:
     """Return the cells that have both but noise, by the images and features that make their FIDs comparable."""
     found: dict[str, list[Place]] = {}
     for title, same in repetitions([row for row in rows if row.axes.get("generator") != "noise"]):
-        known = [row for row in same if row.quality and math.isfinite(row.quality.fid) and COPIED.of(row)]
+        known = [row for row in same if row.quality and math.isfinite(row.quality.fid) and SHOWN.of(row)]
         if known and known[0].quality and known[0].facts:
             key = f"{known[0].facts.data}; FID in {known[0].quality.features}"
             place = Place(
                 title=title,
                 generator=str(known[0].axes.get("generator", "")),
                 fid=sum(row.quality.fid for row in known if row.quality) / len(known),
-                copied=over_seeds([one for row in known if (one := COPIED.of(row)) is not None]),
+                copied=over_seeds([one for row in known if (one := SHOWN.of(row)) is not None]),
                 is_control=kind(known[0]) == "control",
             )
             found.setdefault(key, []).append(place)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from memjax.audit.report.numerals import count, decimals, many
-from memjax.study.axes import kind
+from memjax.study.axes import ALL, kind
 from memjax.study.axis_claims import trained
 from memjax.study.compare import UNTESTABLE, Judged
 from memjax.study.emm import LEVEL, Emm, effective_memorization
@@ -49,7 +49,7 @@ def onset_grows_with_the_set(rows: Sequence[Row]) -> Judged:
 
 def emm_in_words(emm: Emm) -> str:
     """Say what an EMM is: `ddpm: about 130 training images (between 64 and 256)`."""
-    title = "" if emm.title == "all cells" else f"{emm.title}: "
+    title = "" if emm.title == ALL else f"{emm.title}: "
     if math.isfinite(emm.value):
         return (
             f"{title}about {count(round(emm.value))} training images (between {count(emm.low)} and {count(emm.high)})"
@@ -70,7 +70,7 @@ def onset_in_words(found: Onsets) -> str:
         else:
             when = f"before {count(onset.high)}"
         parts.append(f"{count(onset.n)} training images {when}")
-    title = "" if found.title == "all cells" else f"{found.title}: "
+    title = "" if found.title == ALL else f"{found.title}: "
     slope = found.slope
     fit = f"; slope {decimals(slope.value, 2)} ({decimals(slope.low, 2)} to {decimals(slope.high, 2)})" if slope else ""
     return f"{title}5 % of the images are copies: {', '.join(parts)}{fit}"

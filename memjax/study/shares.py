@@ -55,11 +55,25 @@ def _ratio(row: Row) -> Interval | None:
     return wilson(round(row.f_ratio * n), n)
 
 
+def _residual(row: Row) -> Interval | None:
+    """Return the largest share that any detector but the audit's own calls."""
+    shares = [called(found, row) for found in row.detectors.values()] if row.facts else []
+    return max(shares, key=lambda one: one.value, default=None)
+
+
+def _shown(row: Row) -> Interval | None:
+    return (_residual(row) if row.axes.get("release") else None) or _copied(row)
+
+
 COPIED = Measure(name="copied_share", title="synthetic images that are copies", of=_copied)
+# Of what a release leaves the audit's own detector finds no copies: it chose what was taken out.
+RESIDUAL = Measure(
+    name="residual_share", title="synthetic images that an independent detector calls copies", of=_residual
+)
+SHOWN = Measure(name="shown_share", title=COPIED.title, of=_shown)  # RESIDUAL after a release, else COPIED
 MEMORIZED = Measure(name="memorized_share", title="training images that are memorized", of=_memorized)
 PATIENTS = Measure(name="patients_share", title="training patients that are memorized", of=_patients)
 RATIO = Measure(name="f_ratio", title="synthetic images by the ratio of distances", of=_ratio)
-MEASURES = (COPIED, MEMORIZED, PATIENTS, RATIO)
 
 
 def over_seeds(shares: Sequence[Interval]) -> Interval:

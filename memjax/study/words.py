@@ -8,7 +8,7 @@ from memjax.audit.findings import Interval
 from memjax.audit.report.comparison_words import listed
 from memjax.audit.report.numerals import count, many, part_of, percent, range_of_percent
 from memjax.audit.report.words import Alert, Headline
-from memjax.study.axes import varying
+from memjax.study.axes import ALL, varying
 from memjax.study.axis_claims import trained
 from memjax.study.claims import Verdict
 from memjax.study.lines import repetitions
@@ -79,7 +79,7 @@ def headlines(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> list[Headline
     cells = by_cell(rows)
     if cells:
         title, share = cells[-1]
-        notes = [f"95 % interval {range_of_percent(share)}"] + ([] if title == "all cells" else [title])
+        notes = [f"95 % interval {range_of_percent(share)}"] + ([] if title == ALL else [title])
         found.append(
             Headline(
                 part=percent(share.value), whole="all", what="images are copies where most are", notes=tuple(notes)
