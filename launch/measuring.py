@@ -1,6 +1,7 @@
 """From image stores to set-level scores: what images are compared in, and all scores of one synthetic set."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 KINDS = ("random", "pixels", "inception", "descriptor")
 
 _COMPONENTS = 256  # of pixels
-_FITTED = 2048  # training images that principal components are found from, at most
+_FITTED = 2048  # images that principal components are found from, at most
 _FITTED_NUMBERS = 1 << 26  # in all of them
 _READ, _READ_NUMBERS = 1024, 1 << 26  # images read at a time, at most, and numbers in all of them
 _BATCH, _BATCH_NUMBERS = 128, 1 << 21  # the same of what a network sees at a time, on each device
@@ -104,7 +105,7 @@ def quality(
                 f"{_by(train.manifest.shape)}; prepare them alike."
             )
     if features.components is not None:
-        features = _fitted(features, features.components, train, seed)
+        features = _fitted(features, features.components, [*stores.values()], seed)
     vectors = {
         name: _vectors(store, features, cache, progress(f"look at {name} images", "images"))
         for name, store in stores.items()
@@ -219,19 +220,26 @@ def _in_batches(apply: "Callable", params: object, mesh: "Mesh", size: int) -> "
     return embed
 
 
-def _fitted(features: "Features", components: int, train: "Store", seed: int) -> "Features":
-    """Return the so many principal components of the training images' vectors as features of their own."""
+def _fitted(features: "Features", components: int, stores: "Sequence[Store]", seed: int) -> "Features":
+    """Return the so many principal components of all images' vectors as features of their own.
+
+    Of all sets, not of the training images alone: components of few images describe just these, so that any others
+    would seem to be nearer to them than they are to one another.
+    """
     import numpy as np
 
     from memjax.audit.fidelity.features import principal_components
     from memjax.digest import array_digest, settings_digest
 
-    n = min(len(train), _so_many(train.manifest.shape, _FITTED, _FITTED_NUMBERS))
-    ids = np.sort(np.random.default_rng(seed).permutation(len(train))[:n])
-    mean, axes = principal_components(features.embed(train.unit_range(ids)), components)
+    starts = np.cumsum([0, *(len(store) for store in stores)])
+    n = min(int(starts[-1]), _so_many(stores[0].manifest.shape, _FITTED, _FITTED_NUMBERS))
+    ids = np.sort(np.random.default_rng(seed).permutation(starts[-1])[:n])
+    chosen = [ids[(ids >= first) & (ids < last)] - first for first, last in itertools.pairwise(starts)]
+    parts = [features.embed(store.unit_range(some)) for store, some in zip(stores, chosen, strict=True)]
+    mean, axes = principal_components(np.concatenate(parts), components)
     return dataclasses.replace(
         features,
-        title=f"{features.title} ({axes.shape[1]} principal components of the training images)",
+        title=f"{features.title} ({axes.shape[1]} principal components of all images)",
         embed=lambda images: (features.embed(images) - mean) @ axes,
         components=None,
         digest=settings_digest([features.digest, array_digest(mean), array_digest(axes)]),

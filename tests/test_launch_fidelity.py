@@ -58,8 +58,16 @@ def test_copies_are_the_best_of_all_by_fid_and_seen_by_none_but_the_last_scores(
     assert copies.auth_pct == 0 and unseen.auth_pct > 30
     assert math.isnan(copies.inception_score) and any("do not classify" in words for words in copies.warnings)
     assert any("2048" in words for words in copies.warnings)
-    assert copies.features == unseen.features  # the same components for all synthetic sets
-    assert ("untrained" if kind == "random" else "59 principal components of the training images") in copies.features
+    assert ("untrained" if kind == "random" else "64 principal components of all images") in copies.features
+
+
+def test_few_training_images_do_not_draw_others_nearer(tmp_path):
+    """Principal components of these alone would: all others would be projected onto what little they span."""
+    images = smooth(90, 0, size=(16, 16), sigma=0.5)
+    train, unseen, heldout = (store(tmp_path / str(i), images[i::3]) for i in range(3))
+    features = measuring.make_features("pixels", shape=(16, 16, 1), mesh=audit_mesh(1))
+    found = measuring.quality(train, unseen, heldout, features)
+    assert found.features == "pixels (89 principal components of all images)" and found.auth_pct > 20
 
 
 def test_the_untrained_network_describes_any_images():
@@ -160,7 +168,7 @@ def test_by_command(folders, tmp_path):
     assert found["inception_score"] is None and found["fid"] > 0
     assert found["sets"]["synthetic"]["n"] == 12 and len(found["features_digest"]) == 64
     for words in (
-        "12 synthetic images, 30 training images, 24 of unseen patients; in pixels (29 principal components",
+        "12 synthetic images, 30 training images, 24 of unseen patients; in pixels (64 principal components",
         f"FID to the training images  {found['fid']:.4g}".replace("  ", " "),
         "note: FID is of 12 images",
         "launch.audit finds copies",

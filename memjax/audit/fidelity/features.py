@@ -19,7 +19,7 @@ class Features:
       title: for people, with what it was trained on: "InceptionV3 (the public weights)", "random convolutions".
       embed: images in [-1, 1] to vectors; any number of images.
       probabilities: those vectors to the probabilities of classes, which sum to 1; None: it does not classify.
-      components: compare so many principal components of the training set's vectors, at most; None: all numbers.
+      components: compare so many principal components of all sets' vectors, at most; None: all numbers.
       digest: of all that decides the vectors.
     """
 
