@@ -43,7 +43,7 @@ def test_the_page_answers_first_and_says_what_is_behind_it(folder):
         "Akbar et al. 2025, figures 2 and 5: one pair each, not a mean",
         "arXiv 2402.01054 version 1, abstract",
         "Ours: chest phantoms (phantoms, drawn by this program), 32 × 32; on 2 CPU cores.",
-        "FID was computed on as few as 400 images",
+        "FID was computed on as few as 64 images",
         "arXiv 2505.17638",
     ):
         assert shown in said, shown

@@ -1,19 +1,19 @@
 """What the page of a study shows, made ready for its template."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 from memjax.audit.findings import Interval
 from memjax.audit.report.chart_view import ChartView
-from memjax.audit.report.numerals import count, decimals, many, part_of, percent, range_of_percent
+from memjax.audit.report.numerals import count, many, part_of, percent, range_of_percent
 from memjax.audit.report.template import fill
 from memjax.study import words
 from memjax.study.axes import described, parameters, varying
 from memjax.study.beside import beside
 from memjax.study.claims import Verdict
+from memjax.study.quality_table import quality_table
 from memjax.study.row import Row
 from memjax.study.shares import COPIED, MEMORIZED, PATIENTS, RATIO
 
@@ -31,7 +31,6 @@ class CellView:
     memorized: tuple[str, str]
     patients: tuple[str, str]
     ratio: str
-    fid: str
     href: str
 
 
@@ -71,7 +70,7 @@ def render(
         verdicts=verdicts,
         charts=charts,
         cells=[_cell(row, axes) for row in done],
-        has_fid=any(row.quality and math.isfinite(row.quality.fid) for row in done),
+        quality=quality_table(done),
         has_ratio=any(RATIO.of(row) for row in done),
         beside=beside([verdict.key for verdict in verdicts], rows),
         made_of=_made_of(done, hardware),
@@ -91,7 +90,7 @@ def _cell(row: Row, axes: Sequence[str]) -> CellView:
     facts, found = row.facts, row.memorization
     assert facts is not None, "a finished cell says what it is made of"
     patients = "" if facts.n_train_patients is None else f"of {many(facts.n_train_patients, 'patient')}"
-    ratio, fid = RATIO.of(row), row.quality.fid if row.quality else math.nan
+    ratio = RATIO.of(row)
     return CellView(
         title=described(row, axes),
         made_of=(many(facts.n_train, "image"), "; ".join(part for part in (patients, _training(row)) if part)),
@@ -99,7 +98,6 @@ def _cell(row: Row, axes: Sequence[str]) -> CellView:
         memorized=_counted(found and found.n_mem, facts.n_train, MEMORIZED.of(row)),
         patients=_counted(found and found.n_patients_memorized, facts.n_train_patients, PATIENTS.of(row)),
         ratio=percent(ratio.value) if ratio else "–",
-        fid=decimals(fid, 2) if abs(fid) < 100 else decimals(fid, 0),
         href=quote(row.report),
     )
 

@@ -35,13 +35,13 @@ class Place:
     is_control: bool
 
 
-def places(rows: Sequence[Row]) -> dict[str, list[Place]]:
-    """Return the cells that have both but noise, by the images and features that make their FIDs comparable."""
-    found: dict[str, list[Place]] = {}
+def places(rows: Sequence[Row]) -> dict[tuple[str, str], list[Place]]:
+    """Return the cells that have both but noise, by the images and the features that make their FIDs comparable."""
+    found: dict[tuple[str, str], list[Place]] = {}
     for title, same in repetitions([row for row in rows if row.axes.get("generator") != "noise"]):
         known = [row for row in same if row.quality and math.isfinite(row.quality.fid) and SHOWN.of(row)]
         if known and known[0].quality and known[0].facts:
-            key = f"{known[0].facts.data}; FID in {known[0].quality.features}"
+            key = (known[0].facts.data, known[0].quality.features)
             place = Place(
                 title=title,
                 generator=str(known[0].axes.get("generator", "")),
@@ -69,10 +69,10 @@ def pareto_chart(rows: Sequence[Row], theme: Theme) -> Figure:
     height = bottom + top + _HEIGHT * len(panels) + _GAP * (len(panels) - 1)
     figure, grid = new_figure((WIDTH, height), rows=len(panels), margins=(left, right, bottom, top), gaps=(0.0, _GAP))
     names, numbers = generators(rows), {id(one): number for number, one in enumerate(numbered, 1)}
-    for axes, (title, found) in zip(grid[:, 0], panels.items(), strict=True):
-        axes.set_title(title, parse_math=False)
+    for axes, ((data, features), found) in zip(grid[:, 0], panels.items(), strict=True):
+        axes.set_title(data, parse_math=False)
+        axes.set_xlabel(f"FID in {features}; lower is better", parse_math=False)
         _panel(axes, found, names, numbers, theme)
-    grid[-1, 0].set_xlabel("FID to the training images (lower is better)")
     for number, one in enumerate(numbered, 1):
         y = (0.06 + _LINE * (len(numbered) - number)) / height
         figure.text(left / WIDTH, y, f"{number}  {one.title}", color=theme.ink, fontsize=9, parse_math=False)
@@ -107,7 +107,9 @@ def _panel(axes: Axes, found: Sequence[Place], names: Sequence[str], numbers: Ma
     low, high = min(one.fid for one in found), max(one.fid for one in found)
     if low > 0 and high / low > _WIDE:
         axes.set_xscale("log")
-    axes.margins(x=0.12)
+    else:
+        margin = max(0.12 * (high - low), 0.1 * abs(high), 0.1)
+        axes.set_xlim(low - margin, high + margin)
     axes.set_ylim(-14, 114)
 
 

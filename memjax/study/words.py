@@ -115,7 +115,7 @@ def alerts(rows: Sequence[Row]) -> list[Alert]:
     if open_:
         found.append(Alert(text=f"{many(open_, 'cell is', 'cells are')} not finished: the verdicts may change."))
     few = [row.quality for row in rows if row.quality and math.isfinite(row.quality.fid)]
-    fewest = min((one.n_compared or one.n_synthetic for one in few), default=_SAMPLES_FOR_FID)
+    fewest = min((min(one.n_train, one.n_compared or one.n_synthetic) for one in few), default=_SAMPLES_FOR_FID)
     if fewest < _SAMPLES_FOR_FID:
         found.append(
             Alert(
