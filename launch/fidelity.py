@@ -106,40 +106,45 @@ def table(found: "Quality") -> list[str]:
     Scores that were not computed are left out.
     """
     unseen = f", {found.n_heldout} of unseen patients" if found.n_heldout else ""
-    rows = [("", "synthetic", "real", "")]
-    for name, value, deviation, real, reading in _ROWS:
-        here, there = (getattr(found, field) if field else math.nan for field in (value, real))
-        if not math.isnan(here):
-            spread = getattr(found, deviation) if deviation else math.nan
-            shown = f"{here:.4g}" if math.isnan(spread) else f"{here:.4g} ± {spread:.2g}"
-            rows.append((name, shown, "" if math.isnan(there) else f"{there:.4g}", reading))
-    name, shown, real = (max(len(row[column]) for row in rows) for column in range(3))
-    return [
-        f"{found.n_synthetic} synthetic images, {found.n_train} training images{unseen}; in {found.features}",
-        *(f"{row[0]:{name}}  {row[1]:>{shown}}  {row[2]:>{real}}  {row[3]}".rstrip() for row in rows),
-        "None of the scores above the line 'C_T' can tell copies from new images; launch.audit finds copies.",
-    ]
+    lines = [f"{found.n_synthetic} synthetic images, {found.n_train} training images{unseen}; in {found.features}"]
+    lines.append(_line("", "synthetic", "real", ""))
+    for title, rows in _ROWS.items():
+        lines.append(title)
+        for name, value, deviation, real, reading in rows:
+            here, spread, there = (getattr(found, field) if field else math.nan for field in (value, deviation, real))
+            if not math.isnan(here):
+                shown = f"{here:.4g}" if math.isnan(spread) else f"{here:.4g} ± {spread:.2g}"
+                lines.append(_line(name, shown, "" if math.isnan(there) else f"{there:.4g}", reading))
+    return lines
+
+
+def _line(name: str, here: str, there: str, reading: str) -> str:
+    return f"  {name:29} {here:>21} {there:>9}  {reading}".rstrip()
 
 
 # Name, value, its standard deviation, the same of real images, how to read it.
-_ROWS = (
-    ("FID to the training images", "fid", "", "fid_real", "0 is best; real: held-out images, as many"),
-    ("FID of all synthetic images", "fid_all", "", "", "0 is best; as other programs compute it"),
-    ("FID to the held-out images", "fid_heldout", "", "", "0 is best"),
-    ("FID of infinitely many images", "fid_infinity", "", "", "0 is best; extrapolated"),
-    ("KID to the training images", "kid", "kid_deviation", "", "0 is best"),
-    ("inception score", "inception_score", "inception_score_deviation", "", "from 1; sees no real image"),
-    ("precision", "precision", "", "", "1 is best: synthetic images that look real"),
-    ("recall", "recall", "", "", "1 is best: training images that the generator could make"),
-    ("density", "density", "", "", "about 1: as precision, robust"),
-    ("coverage", "coverage", "", "", "1 is best: as recall, robust"),
-    ("MS-SSIM of pairs", "ms_ssim", "", "ms_ssim_real", "1 if all images are the same; real: training images"),
-    ("C_T", "c_t", "", "", "far below 0: copying; far above 0: underfitting"),
-    ("AuthPct", "auth_pct", "", "", "about 50 if images are new; lower: copying"),
-    ("MiFID", "mifid", "", "", "FID, larger where images are nearly those of training"),
-    ("FLD", "fld", "", "", "0 is best, on held-out images"),
-    ("FLD's generalization gap", "fld_gap", "", "", "the more negative, the more overfitted"),
-)
+_ROWS = {
+    "How alike the sets are. None of this can tell copies from new images:": (
+        ("FID to the training images", "fid", "", "fid_real", "0 is best; real: held-out images, as many"),
+        ("FID of all synthetic images", "fid_all", "", "", "0 is best; as other programs compute it"),
+        ("FID to the held-out images", "fid_heldout", "", "", "0 is best"),
+        ("FID of infinitely many images", "fid_infinity", "", "", "0 is best; extrapolated"),
+        ("KID to the training images", "kid", "kid_deviation", "", "0 is best"),
+        ("inception score", "inception_score", "inception_score_deviation", "", "from 1; sees no real image"),
+        ("precision", "precision", "", "", "1 is best: synthetic images that look real"),
+        ("recall", "recall", "", "", "1 is best: training images that the generator could make"),
+        ("density", "density", "", "", "about 1: as precision, robust"),
+        ("coverage", "coverage", "", "", "1 is best: as recall, robust"),
+        ("MS-SSIM of pairs", "ms_ssim", "", "ms_ssim_real", "1 if all images are the same; real: training images"),
+    ),
+    "Scores that look for copying; launch.audit finds the copies:": (
+        ("C_T", "c_t", "", "", "far below 0: copying; far above 0: underfitting"),
+        ("AuthPct", "auth_pct", "", "", "50 or more if images are new; near 0: copying"),
+        ("MiFID", "mifid", "", "", "FID, larger where images are nearly those of training"),
+        ("FLD", "fld", "", "", "the lower, the better; on held-out images"),
+        ("FLD's generalization gap", "fld_gap", "", "", "the more negative, the more overfitted"),
+    ),
+}
 
 
 def _out(given: dict[str, Path]) -> Path | None:

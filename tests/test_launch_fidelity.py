@@ -171,7 +171,7 @@ def test_by_command(folders, tmp_path):
         "12 synthetic images, 30 training images, 24 of unseen patients; in pixels (64 principal components",
         f"FID to the training images  {found['fid']:.4g}".replace("  ", " "),
         "note: FID is of 12 images",
-        "launch.audit finds copies",
+        "launch.audit finds the copies",
     ):
         assert words in " ".join(done.said.split()), words
     before = out.read_text()
