@@ -1,7 +1,7 @@
 """What every launcher does before and after its work: flags, the log, exit statuses.
 
-Exit status: 0 done, 1 our mistake (with a traceback), 2 the user's mistake (with one clear text), 130 interrupted;
-launchers add their own (the audit: 3 copies found).
+Exit status: 0 done, 1 our mistake (with a traceback), 2 the user's mistake (with one clear text), 75 stopped, to be run
+again, 130 interrupted; launchers add their own (the audit: 3 copies found).
 """
 
 import contextlib
@@ -23,6 +23,7 @@ from memjax.errors import UserError
 CONVOLUTION_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 
 USER_ERROR = 2
+RUN_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 INTERRUPTED = 130
 
 _DISK_OR_PLACE = (  # what the machine, or the place that the user chose, is to blame for
@@ -83,49 +84,27 @@ def use_compilation_cache(folder: os.PathLike[str] | str) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def join_processes(coordinator: str | None, n_processes: int | None, process_id: int | None) -> None:
-    """Start JAX's distributed runtime if this process is one of several; before anything asks for a device.
-
-    Args:
-      coordinator: host:port of process 0; None: this process is alone.
-      n_processes: how many there are.
-      process_id: which one this is, from 0 on.
-
-    Raises:
-      UserError: the others cannot be reached.
-    """
-    if coordinator is None:
-        if n_processes is not None or process_id is not None:
-            raise UserError("--n_processes and --process_id want --coordinator=HOST:PORT, the address of process 0.")
-        return
-    import jax
-
-    jax.config.update("jax_enable_preemption_service", True)
-    try:
-        jax.distributed.initialize(coordinator, n_processes, process_id)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(
-            f"process {process_id} of {n_processes} did not find the others at --coordinator={coordinator} "
-            f"({str(error).splitlines()[0]}); give all of them the same address, of process 0."
-        ) from None
-
-
 class StopRequests:
     """Say, after a step, whether the machine or the user wants us to stop: once for all processes, after the same step.
 
-    SIGTERM, which schedulers send before they take a machine away, or, of a single process, Ctrl-C; a second Ctrl-C
-    interrupts at once. To be used in a `with`, after which signals do what they did before.
+    SIGTERM, which whoever takes a machine away sends before; SIGUSR1, which Slurm sends before the time is over
+    (`--signal=USR1@180`) and which asks for an exit status by which the command is run again; Ctrl-C, of which a second
+    one interrupts at once. One process of several that hears it tells the others. To be used in a `with`, after which
+    signals do what they did before.
     """
 
     def __init__(self):
         import jax
 
         self.was_interrupted = False
+        self._runs_again = False
         self._asked = False
         self._is_alone = jax.process_count() == 1
 
     def __enter__(self) -> "StopRequests":
-        heard = (signal.SIGINT, signal.SIGTERM) if self._is_alone else ()  # else JAX itself hears SIGTERM
+        heard = [signal.SIGINT, signal.SIGUSR1]
+        if self._is_alone:
+            heard.append(signal.SIGTERM)  # else JAX hears it, and tells the other processes
         self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
@@ -137,15 +116,33 @@ class StopRequests:
         """Return whether to stop after this step."""
         if self._is_alone:
             return self._asked
+        import numpy as np
         from jax.experimental import multihost_utils
 
-        return bool(multihost_utils.reached_preemption_sync_point(step))
+        if not multihost_utils.reached_preemption_sync_point(step):
+            return False
+        heard = multihost_utils.process_allgather(np.array([self.was_interrupted, self._runs_again]))
+        self.was_interrupted, self._runs_again = heard.any(axis=0).tolist()  # whoever heard it, all end alike
+        return True
+
+    def status(self) -> int:
+        """Return the exit status of a run that stopped because it was asked to.
+
+        Raises:
+          KeyboardInterrupt: it was the user who asked.
+        """
+        if self.was_interrupted:
+            raise KeyboardInterrupt
+        return RUN_AGAIN if self._runs_again else 0
 
     def _note(self, number: int, frame: object) -> None:
         if self.was_interrupted and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.was_interrupted |= number == signal.SIGINT
+        self._runs_again |= number == signal.SIGUSR1
         self._asked = True
+        if not self._is_alone:
+            signal.raise_signal(signal.SIGTERM)  # the one signal that JAX listens to
 
 
 def steps_bar(what: str, unit: str) -> Callable[[int, int], object]:

@@ -3,8 +3,10 @@
     python -m launch.train --config=configs/NAME.py[:variant] --data=STORE --workdir=RUN [--config.KEY=VALUE ...]
 
 Without --data, configs that name phantoms draw them. The same command goes on where a run stopped. Several processes:
-the same command for each, with --coordinator=HOST:PORT --n_processes=N --process_id=I.
-Exit status: 0 trained, or stopped by SIGTERM after a save; 2 something is wrong with what was given; 130 interrupted.
+the same command for each, by srun, mpirun, on the hosts of a TPU slice, or with --coordinator=HOST:PORT --n_processes=N
+--process_id=I (docs/clusters.md).
+Exit status: 0 trained, or stopped by SIGTERM after a save; 2 something is wrong with what was given; 75 stopped by
+SIGUSR1 after a save, to be run again; 130 interrupted.
 """
 
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from launch import boot, training
+from launch import boot, hosts, training
 from memjax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to train: configs/NAME.py[:variant].")
@@ -30,16 +32,14 @@ _CHANGE = flags.DEFINE_bool("allow_config_change", False, "Go on with a run alth
 _WORKERS = flags.DEFINE_integer("workers", 0, "Processes that load and augment images; 0: threads.", lower_bound=0)
 _DEVICES = flags.DEFINE_integer("devices", None, "How many devices to use; default: all.", lower_bound=1)
 _PROFILE = flags.DEFINE_list("profile", [], "Two steps between which the profiler runs, for example 20,30.")
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "Several processes: host:port of process 0.")
-_PROCESSES = flags.DEFINE_integer("n_processes", None, "Several processes: how many.", lower_bound=1)
-_PROCESS = flags.DEFINE_integer("process_id", None, "Several processes: which one this is.", lower_bound=0)
 
 
 def main() -> int:
     """Train, or go on training."""
     config, profile = _config(), _profile()
     workdir, cache = boot.place(_WORKDIR), boot.place_if_given(_CACHE)
-    boot.join_processes(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    alike = {"stop_on_memorization": _STOP, "allow_config_change": _CHANGE, "devices": _DEVICES, "profile": _PROFILE}
+    hosts.join({"config": config, "flags": {name: flag.value for name, flag in alike.items()}})
     boot.use_compilation_cache(cache or workdir / "compiled")
     with boot.StopRequests() as stop:
         outcome = training.train(
@@ -54,9 +54,7 @@ def main() -> int:
             profile=profile,
             is_asked_to_stop=stop,
         )
-    if outcome.was_asked and stop.was_interrupted:
-        raise KeyboardInterrupt
-    return 0
+    return stop.status() if outcome.was_asked else 0
 
 
 def _config() -> dict[str, Any]:

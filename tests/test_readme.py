@@ -21,7 +21,20 @@ def test_every_launcher_is_documented_and_exists():
     named = {word for command in commands() for word in command.split() if word.startswith("launch.")}
     launchers = {f"launch.{path.stem}" for path in (ROOT / "launch").glob("*.py")}
     assert named <= launchers
-    parts = {"__init__", "boot", "inputs", "training", "sampling", "latents", "monitor", "embedding", "detecting"}
+    parts = {
+        "__init__",
+        "boot",
+        "inputs",
+        "training",
+        "sampling",
+        "latents",
+        "monitor",
+        "embedding",
+        "detecting",
+        "measuring",
+        "hosts",
+        "rollcall",
+    }
     assert launchers - {f"launch.{part}" for part in parts} <= named
 
 

@@ -1,0 +1,245 @@
+"""Who works together is understood from the environment or the flags, and who is missing or differs is named."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from launching import ROOT, launch
+
+from launch import boot
+from launch.rollcall import call
+from memjax.errors import UserError
+
+# As `srun` on two nodes of four GPUs sets them, one process a node.
+SLURM = {
+    "SLURM_JOB_ID": "70", "SLURM_STEP_ID": "0", "SLURM_STEP_NODELIST": "gpu[07-08]", "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_PROCID": "1", "SLURM_NODEID": "1", "SLURM_LOCALID": "0", "SLURM_STEP_TASKS_PER_NODE": "1(x2)",
+    "SLURM_NTASKS": "2", "CUDA_VISIBLE_DEVICES": "0,1,2,3", "SLURM_GPUS_ON_NODE": "4",
+}  # fmt: skip
+# A batch script, or a shell in an allocation of eight tasks: nothing was started by `srun`.
+ALLOCATION = {"SLURM_JOB_ID": "70", "SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_JOB_NODELIST": "gpu[07-08]"}
+MPI = {
+    "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+    "OMPI_COMM_WORLD_LOCAL_SIZE": "2", "OMPI_MCA_ess_base_jobid": "1531576320",
+    "OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://10.96.0.1,10.148.0.1:34911",
+}  # fmt: skip
+TPU = {"TPU_WORKER_HOSTNAMES": "t0.sub,t1.sub", "TPU_WORKER_ID": "1"}
+SECOND_SLICE = {"MEGASCALE_NUM_SLICES": "2", "MEGASCALE_SLICE_ID": "1", "MEGASCALE_COORDINATOR_ADDRESS": "s0-0:8080"}
+METADATA = {
+    "agent-worker-number": "2",
+    "worker-network-endpoints": "unknown:unknown:10.0.0.4,unknown:unknown:10.0.0.5,10.0.0.6,10.0.0.7",
+    "tpu-env": "ACCELERATOR_TYPE: 'v5litepod-16'\nMEGASCALE_NUM_SLICES: ''\n",
+}
+
+
+@pytest.fixture
+def processes():
+    """What `hosts.processes` says as (coordinator, count, index, devices), loaded as launchers load it."""
+    launch("train", "--help")
+    from launch import hosts
+
+    def said(environment, **flags):
+        found = hosts.processes(environment, **flags)
+        return found and (found.coordinator, found.count, found.index, found.devices)
+
+    return said
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("node7", "node7"),
+        ("node7,a[1-2]", "node7"),
+        ("node[007-015,20],a", "node007"),
+        ("a1b[3,5]", "a1b3"),
+        ("rack[2-3]n[04-05]", "rack2n04"),
+    ],
+)
+def test_slurm_says_who_is_where(processes, nodes, first):
+    coordinator, count, index, devices = processes({**SLURM, "SLURM_STEP_NODELIST": nodes})
+    host, port = coordinator.split(":")
+    assert (host, count, index, devices) == (first, 2, 1, None)  # one process a host uses all of its devices
+    assert 61440 <= int(port) < 65536
+    other_step = processes({**SLURM, "SLURM_STEP_ID": "1"})[0]
+    assert other_step.split(":")[1] != port  # steps of one job may run side by side
+
+
+def test_gpus_of_a_host_are_shared_out_unless_the_scheduler_did(processes):
+    four = {**SLURM, "SLURM_STEP_NUM_TASKS": "6", "SLURM_STEP_TASKS_PER_NODE": "2,4", "SLURM_LOCALID": "3"}
+    assert processes(four)[3] == (3,)
+    assert processes({**four, "SLURM_NODEID": "0", "SLURM_LOCALID": "1"})[3] == (2, 3)
+    assert processes({**four, "CUDA_VISIBLE_DEVICES": "0"})[3] is None  # --gpus-per-task=1
+    with pytest.raises(UserError, match="4 GPUs of this host for its 3 processes"):
+        processes({**four, "SLURM_STEP_TASKS_PER_NODE": "3(x2)", "SLURM_STEP_NUM_TASKS": "6", "SLURM_LOCALID": "0"})
+    assert processes(MPI)[3] == (1,)
+    assert processes({**MPI, "CUDA_VISIBLE_DEVICES": "0,1,2,3"})[3] == (2, 3)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, ALLOCATION, {**SLURM, "SLURM_STEP_NUM_TASKS": "1"}, {**MPI, "OMPI_COMM_WORLD_SIZE": "1"},
+     {"TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0"}],
+)  # fmt: skip
+def test_whoever_was_started_alone_is_alone(processes, environment):
+    assert processes(environment) is None
+    assert processes(environment, coordinator="a:1234", n_processes=3, process_id=2) == ("a:1234", 3, 2, None)
+
+
+def test_open_mpi_and_tpu_slices_say_it_their_way(processes):
+    coordinator, *rest = processes({**SLURM, **MPI})  # mpirun in a Slurm job
+    assert coordinator.startswith("10.96.0.1:") and rest[:2] == [4, 3]
+    version_5 = {key: value for key, value in MPI.items() if "OMPI_MCA" not in key}
+    with pytest.raises(UserError, match=r"Open MPI does not say where process 0 is; give --coordinator=HOST:PORT"):
+        processes(version_5)
+    assert processes(version_5, coordinator="n0:5000")[:3] == ("n0:5000", 4, 3)
+    one_host = processes({**version_5, "OMPI_COMM_WORLD_LOCAL_SIZE": "4"})
+    assert one_host[0].startswith("127.0.0.1:")
+    assert processes(TPU) == ("t0.sub:8482", 2, 1, None)
+    assert processes({**TPU, **SECOND_SLICE}) == ("s0-0:8482", 4, 3, None)
+    assert processes({}, cluster="tpu", metadata=METADATA.__getitem__) == ("10.0.0.4:8482", 4, 2, None)
+
+
+@pytest.mark.parametrize(
+    ("environment", "flags", "told"),
+    [
+        (SLURM, {"n_processes": 4}, "--n_processes=4, but Slurm started this as process 1 of 2"),
+        (MPI, {"process_id": 0}, "--process_id=0, but Open MPI started this as process 3 of 4"),
+        (SLURM, {"cluster": "none", "process_id": 1}, "--cluster=none says that this process is alone"),
+        ({}, {"cluster": "slurm"}, "start the command with srun"),
+        (ALLOCATION, {"n_processes": 2}, "--n_processes=2 is not all; give --coordinator=HOST:PORT"),
+        ({}, {"coordinator": "a:1234", "process_id": 0}, "give --n_processes=N"),
+        ({}, {"coordinator": "a:1234", "n_processes": 2, "process_id": 2}, "counted from 0 to 1"),
+        ({}, {"coordinator": "a", "n_processes": 2, "process_id": 0}, "--coordinator=a must be HOST:PORT"),
+    ],
+)
+def test_contradictions_are_told(processes, environment, flags, told):
+    with pytest.raises(UserError) as error:
+        processes(environment, **flags)
+    assert told in str(error.value)
+
+
+def roll(port, calls, timeout_s=10.0):
+    """Call the roll with one thread for each (index, count, facts); return what refused each, "" if nothing did."""
+    said = [""] * len(calls)
+
+    def one(number, index, count, facts):
+        try:
+            call(f"127.0.0.1:{port}", count, index, facts, timeout_s=timeout_s)
+        except UserError as error:
+            said[number] = str(error)
+
+    threads = [threading.Thread(target=one, args=(number, *given)) for number, given in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return said
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+ASKED = {"config": {"optim": {"lr": 0.1}, "steps": 3}, "code": {"memjax/keys.py": "0a"}}
+
+
+def test_the_roll_call_names_who_is_missing_or_differs_to_all_alike(port):
+    assert roll(port, [(index, 4, ASKED) for index in (2, 0, 3, 1)]) == [""] * 4
+
+    three = [(index, 4, ASKED) for index in (0, 1, 3)]
+    missing = roll(port, three, timeout_s=1.0)
+    assert len(set(missing)) == 1 and missing[0].startswith("process 2 of 4 did not join within 1 s")
+
+    other = {"config": {"optim": {"lr": 0.2}}, "code": {"memjax/keys.py": "0b"}}
+    differs = roll(port, [*three, (2, 4, other)])
+    assert len(set(differs)) == 1
+    for word in ("process 2 (", "memjax/keys.py", "config.optim.lr is 0.2, not 0.1", "config.steps is nothing, not 3"):
+        assert word in differs[0]
+
+    twice = roll(port, [*three, (3, 4, ASKED)])
+    assert all("say that they are process 3 of 4" in said for said in twice)
+    numbers = roll(port, [*three, (2, 3, ASKED)])
+    assert all("knows of 3 processes" in said for said in numbers)
+    assert "found no process 0" in roll(port, three[1:2], timeout_s=0.5)[0]
+
+
+def test_strangers_at_the_door_change_nothing(port):
+    said = []
+    waiting = threading.Thread(target=lambda: said.append(roll(port, [(0, 2, ASKED)])))
+    waiting.start()
+    for noise in (b"GET / HTTP/1.1\r\n\r\n", b'{"index": "x"}\n', b""):
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
+                    stranger.sendall(noise)
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.01)
+    assert roll(port, [(1, 2, ASKED)]) == [""]
+    waiting.join(60)
+    assert said == [[""]]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "status"),
+    [([signal.SIGTERM], 0), ([signal.SIGUSR1], 75), ([signal.SIGTERM, signal.SIGUSR1, signal.SIGTERM], 75)],
+)
+def test_a_run_that_was_asked_to_stop_says_by_its_status_whether_to_run_it_again(numbers, status):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    with boot.StopRequests() as stop:
+        assert not stop(1)
+        for number in numbers:
+            signal.raise_signal(number)
+        assert stop(2)
+        assert stop.status() == status
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            stop.status()
+        with pytest.raises(KeyboardInterrupt):  # who presses it twice does not want to wait
+            signal.raise_signal(signal.SIGINT)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before
+
+
+# One of several that trains: joins by the flags, and after each step asks whether to stop.
+PROCESS = """
+import sys, time
+from absl import flags
+from launch import boot, hosts
+flags.FLAGS(sys.argv)
+hosts.join({"config": {"seed": 3}})
+with boot.StopRequests() as stop:
+    print("joined", flush=True)
+    for step in range(1, 3000):
+        if stop(step):
+            print(step, flush=True)
+            sys.exit(stop.status())
+        time.sleep(0.02)
+"""
+
+
+def test_slurms_signal_to_one_process_ends_all_after_the_same_step(port):
+    joined = [f"--coordinator=127.0.0.1:{port}", "--n_processes=2"]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, *joined, f"--process_id={i}"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "XLA_FLAGS": ""},
+        )
+        for i in range(2)
+    ]
+    for process in processes:
+        assert process.stdout and process.stdout.readline() == "joined\n"
+    processes[1].send_signal(signal.SIGUSR1)
+    steps = [process.communicate(timeout=120)[0] for process in processes]
+    assert len({said.splitlines()[-1] for said in steps}) == 1  # before it stand lines of the runtime
+    assert [process.returncode for process in processes] == [75, 75]
