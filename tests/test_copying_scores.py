@@ -106,6 +106,7 @@ def test_c_t_is_as_defined():
 
 def test_c_t_is_nan_where_no_cell_counts_and_takes_poor_sets():
     assert math.isnan(c_t(TRAIN, TEST, draw(19, 3), seed=0))
+    assert math.isnan(c_t(*[np.ones((30, 100))] * 3, seed=0))
     same = np.ones((30, D))
     assert c_t(same, same, same, seed=0) == pytest.approx(0, abs=0.01)  # all ties: neither nearer nor farther
 

@@ -83,18 +83,20 @@ def main(asked: Asked) -> None:
 
 
 def generators(parties: Parties, manifest: "Manifest", n: int, *, seed: int) -> dict[str, np.ndarray]:
-    """Return n images of each generator, uint8 [n, *space, channels], by its name for people.
+    """Return n images of each generator, uint8 [n, *space, channels], by its name for people; none twice.
 
     Args:
       parties: `gallery` is what generators were trained on, `control` real images of other patients.
       manifest: of the store that the images come from.
-      n: how many; no more than there are in `control`.
+      n: how many; no more than there are in either.
       seed: of all that is drawn.
     """
     space, places = manifest.shape[:-1], np.arange(n)
     cells = {cell.name: cell for cell in planted.cells_of(space, manifest.axes, manifest.label_channels)}
-    known = parties.gallery.images[planted.resampled(len(parties.gallery), n, seed=seed)]
-    unseen = parties.control.images[np.sort(np.random.default_rng([seed, 4]).permutation(len(parties.control))[:n])]
+    known, unseen = (
+        side.images[np.random.default_rng([seed, 4]).permutation(len(side))[:n]]
+        for side in (parties.gallery, parties.control)
+    )
 
     def changed(images: np.ndarray, cell: str) -> np.ndarray:
         return planted.plant(images, places, cells[cell], seed=seed)
@@ -122,7 +124,7 @@ def compare(parties: Parties, manifest: "Manifest", features: "Features", folder
     """
     from launch.measuring import quality
 
-    n = min(_MOST, len(parties.control))
+    n = min(_MOST, len(parties.gallery), len(parties.control))
     train = _images("train", folder, parties.gallery.images, parties.gallery.patient, manifest)
     heldout = _images("heldout", folder, parties.reference.images, parties.reference.patient, manifest)
     rows = []

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from scipy.cluster.vq import kmeans2, vq
 from scipy.stats import mannwhitneyu
 
-from memjax.audit.fidelity.frechet import principal_axes
+from memjax.audit.fidelity.features import principal_components
 from memjax.audit.fidelity.nearest import distinct, nearest
 
 _LEAST = 20  # synthetic images in a cell that counts
@@ -48,10 +48,13 @@ def c_t(
       components: of the principal components; all features if there are no more.
 
     Returns:
-      The score; nan if there is no cell with 20 synthetic images, a training image and an unseen one.
+      The score; nan if there is no cell with 20 synthetic images, a training image and an unseen one, or if there are
+      more features than components and none of them varies.
     """
     if train.shape[1] > components:
-        mean, axes = principal_axes(train, components)
+        mean, axes = principal_components(train, components)
+        if not axes.size:
+            return math.nan
         train, test, synthetic = ((features - mean) @ axes for features in (train, test, synthetic))
     centres = _centres(train, cells, seed)
     of_train, of_test, of_synthetic = (vq(features, centres)[0] for features in (train, test, synthetic))
