@@ -1,21 +1,14 @@
-"""Claims that cells which differ on one axis alone can test: generators, sizes, lengths, augmentation, mitigations."""
+"""Claims that cells which differ on one axis alone can test: generators, sizes, lengths, augmentation."""
 
 from collections.abc import Sequence
 
 from memjax.study.axes import kind
-from memjax.study.compare import UNTESTABLE, Comparison, Judged, against, ends, judged
+from memjax.study.compare import Comparison, Judged, against, ends, judged
 from memjax.study.lines import Line, Point, lines
 from memjax.study.row import Row
-from memjax.study.shares import COPIED, MEMORIZED, RESIDUAL, Measure
+from memjax.study.shares import COPIED, MEMORIZED, Measure
 
 _COPIES = COPIED.title
-_MITIGATIONS = {  # axis: the value without it
-    "augmentation": "none",
-    "ada": False,
-    "deduplicate": False,
-    "early_stop": False,
-    "release": False,
-}
 
 
 def trained(rows: Sequence[Row]) -> list[Row]:
@@ -63,7 +56,7 @@ def large_models_copy_more(rows: Sequence[Row]) -> Judged:
 def augmentation_lowers(rows: Sequence[Row]) -> Judged:
     """B3: diffusion models with augmentation against the same without, by the share of training images memorized."""
     diffusion = [row for row in trained(rows) if kind(row) == "diffusion"]
-    found = _without_and_with(lines(diffusion, "augmentation", MEMORIZED), "augmentation", "none")
+    found = without_and_with(lines(diffusion, "augmentation", MEMORIZED), "augmentation", "none")
     missing = "no diffusion model was trained both with augmentation and without"
     return judged(found, MEMORIZED.title, missing=missing)
 
@@ -78,37 +71,14 @@ def duplicates_are_copied_more(rows: Sequence[Row]) -> Judged:
     return _along("duplicates", rows, COPIED, is_rising=True, missing="how often images are duplicated alone")
 
 
-def mitigations_lower(rows: Sequence[Row]) -> Judged:
-    """Each mitigation against the same cells without it; what is left after a release by independent detectors."""
-    comparisons, told = [], []
-    for axis, off in _MITIGATIONS.items():
-        measure = RESIDUAL if axis == "release" else COPIED
-        found = _without_and_with(lines(trained(rows), axis, measure), axis, off)
-        if found:
-            one = judged(found, measure.title, missing="")
-            told.append(f"{_name(axis)}: {_WORDS[one.outcome]}, {one.reason}. {one.sentence}")
-            comparisons += found
-    smaller = ends(lines(trained(rows), "model_size", COPIED), is_rising=True)
-    if smaller:
-        one = judged(smaller, _COPIES, missing="")
-        told.append(f"Smaller models: {_WORDS[one.outcome]}, {one.reason}. {one.sentence}")
-    whole = judged([*comparisons, *smaller], _COPIES, missing="no two finished cells differ in a mitigation alone")
-    return (
-        whole
-        if whole.outcome == UNTESTABLE
-        else Judged(outcome=whole.outcome, sentence="\n".join(told), reason=whole.reason)
-    )
-
-
-_WORDS = {"reproduced": "lower", "not reproduced": "not shown to be lower", UNTESTABLE: "cannot be told"}
-
-
 def _along(axis: str, rows: Sequence[Row], measure: Measure, *, is_rising: bool, missing: str) -> Judged:
     found = ends(lines(trained(rows), axis, measure), is_rising=is_rising)
     return judged(found, measure.title, missing=f"no two finished cells differ in {missing}")
 
 
-def _without_and_with(found: Sequence[Line], axis: str, off: object) -> list[Comparison]:
+def without_and_with(found: Sequence[Line], axis: str, off: object) -> list[Comparison]:
+    """Compare, on lines along an axis, the value that means "without" with each other one: it should have more."""
+
     def is_off(point: Point) -> bool:
         return point.rows[0].axes.get(axis) == off
 
@@ -118,13 +88,3 @@ def _without_and_with(found: Sequence[Line], axis: str, off: object) -> list[Com
 def _is_sliced(point: Point) -> bool:
     facts = point.rows[0].facts
     return facts is not None and facts.is_sliced
-
-
-def _name(axis: str) -> str:
-    return {
-        "augmentation": "Augmentation",
-        "ada": "Adaptive discriminator augmentation",
-        "deduplicate": "De-duplication",
-        "early_stop": "Early stopping",
-        "release": "Release without the copies",
-    }[axis]

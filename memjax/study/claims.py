@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from memjax.audit.report.numerals import many
 from memjax.errors import UserError
-from memjax.study import axis_claims, cell_claims, papers, quality_claims, scaling_claims
+from memjax.study import axis_claims, cell_claims, mitigation_claim, papers, quality_claims, scaling_claims
 from memjax.study.compare import UNTESTABLE, Judged, Outcome
 from memjax.study.row import Row
 
@@ -132,10 +132,11 @@ CLAIMS = {
     ),
     "MITIGATION": Claim(
         title="Mitigation",
-        text="Augmentation, smaller models and larger training sets lower memorization, and over-training raises it. "
-        "Tested beside them: adaptive discriminator augmentation, de-duplication, early stopping, release filtering.",
+        text="Measures against memorization lower it. The follow-up of paper B names augmentation and small "
+        "architectures; tested beside them are adaptive discriminator augmentation, de-duplication, early stopping and "
+        "release filtering.",
         source=papers.FOLLOW_UP,
-        judge=axis_claims.mitigations_lower,
+        judge=mitigation_claim.mitigations_lower,
     ),
 }
 

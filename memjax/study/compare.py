@@ -84,7 +84,7 @@ def judged(comparisons: Sequence[Comparison], what: str, *, missing: str) -> Jud
 
     Args:
       comparisons: all that the study allows.
-      what: what the shares are of: "synthetic images are copies".
+      what: what the shares are of: "synthetic images that are copies"; "" if the sentence need not say it.
       missing: why there are none, if there are none.
     """
     if not comparisons:
@@ -132,4 +132,5 @@ def _sentence(comparisons: Sequence[Comparison], what: str) -> str:
     ]
     rest = len(ranked) - _SHOWN
     more = f"; and {many(rest, 'further comparison')}" if rest > 0 else ""
-    return f"{what[0].upper()}{what[1:]}: {'; '.join(parts)}{more}."
+    said = f"{'; '.join(parts)}{more}."
+    return f"{what[0].upper()}{what[1:]}: {said}" if what else said

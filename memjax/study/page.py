@@ -15,7 +15,7 @@ from memjax.study.beside import beside
 from memjax.study.claims import Verdict
 from memjax.study.quality_table import quality_table
 from memjax.study.row import Row
-from memjax.study.shares import COPIED, MEMORIZED, PATIENTS, RATIO
+from memjax.study.shares import COPIED, MEMORIZED, PATIENTS, RATIO, RESIDUAL
 
 _FOLDER = Path(__file__).parent
 _NBSP = "\u00a0"
@@ -94,12 +94,21 @@ def _cell(row: Row, axes: Sequence[str]) -> CellView:
     return CellView(
         title=described(row, axes),
         made_of=(many(facts.n_train, "image"), "; ".join(part for part in (patients, _training(row)) if part)),
-        copies=_counted(found and found.n_copies, facts.n_synthetic, COPIED.of(row)),
+        copies=_copies(row),
         memorized=_counted(found and found.n_mem, facts.n_train, MEMORIZED.of(row)),
         patients=_counted(found and found.n_patients_memorized, facts.n_train_patients, PATIENTS.of(row)),
         ratio=percent(ratio.value) if ratio else "–",
         href=quote(row.report),
     )
+
+
+def _copies(row: Row) -> tuple[str, str]:
+    """Return how many are copies; of what a release leaves, also what other detectors find."""
+    found, facts, residual = row.memorization, row.facts, RESIDUAL.of(row)
+    text, note = _counted(found and found.n_copies, facts and facts.n_synthetic, COPIED.of(row))
+    if row.axes.get("release") and residual:
+        note += f"; by the other detectors up to {percent(residual.value)}"
+    return text, note
 
 
 def _training(row: Row) -> str:

@@ -8,7 +8,7 @@ from memjax.audit.fidelity.quality import Quality
 from memjax.audit.report.numerals import decimals, percent
 from memjax.study.axes import described, varying
 from memjax.study.row import Row
-from memjax.study.shares import COPIED
+from memjax.study.shares import SHOWN
 
 _COLUMNS = {  # field of `Quality`: its heading, and how many decimals
     "fid": ("FID", 2),
@@ -52,7 +52,7 @@ def quality_table(rows: Sequence[Row]) -> QualityTable | None:
 
 
 def _copied(row: Row) -> str:
-    copied = COPIED.of(row)
+    copied = SHOWN.of(row)
     return percent(copied.value) if copied else "–"
 
 

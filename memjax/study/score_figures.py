@@ -129,4 +129,4 @@ def _against_training(rows: Sequence[Row], axis: str) -> list[Histogram]:
 def _common(row: Row, axis: str, rows: Sequence[Row]) -> str:
     """Say what the rows of a figure have in common, as far as the study varies it."""
     others = [name for name in varying(rows) if name not in (axis, SEED)]
-    return f"Cells of {described(row, others)}. " if others else ""
+    return f"Cells: {described(row, others)}. " if others else ""
