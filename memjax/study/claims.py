@@ -45,8 +45,8 @@ CLAIMS = {
     ),
     "A2": Claim(
         title="Size of the training set",
-        text="The smaller the training set, the more is reproduced. The follow-up of paper B says the same in versions "
-        "1 and 3 of its preprint and the opposite of memorized images in version 2.",
+        text="The smaller the training set, the more is reproduced. The abstract of paper B's follow-up says in "
+        "versions 1 and 3 that larger sets reduce memorization, and in version 2 that they do not.",
         source=papers.AKBAR,
         judge=axis_claims.small_sets_are_copied_more,
     ),

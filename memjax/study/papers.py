@@ -9,7 +9,7 @@ AKBAR = (
 )
 DAR = (
     "Dar et al.: Investigating data memorization in 3D latent diffusion models for medical image synthesis. DGM4MICCAI "
-    "(2023), doi 10.1007/978-3-031-53767-7_6; arXiv 2307.01148."
+    "(2023); arXiv 2307.01148."
 )
 FOLLOW_UP = (
     "Dar et al.: Unconditional latent diffusion models memorize patient imaging data. Nat. Biomed. Eng. (2025), doi "
