@@ -47,7 +47,9 @@ def calls(folder: Path) -> list[str]:
     return (folder / "calls").read_text().splitlines()
 
 
-@pytest.mark.parametrize("script", sorted(ROOT.glob("*/slurm/*")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "script", sorted([*ROOT.glob("*/slurm/*.sbatch"), *ROOT.glob("*/slurm/*.sh")]), ids=lambda path: path.name
+)
 def test_bash_can_read_it(script):
     checked = subprocess.run(["bash", "-n", script], capture_output=True, text=True)
     assert (checked.returncode, checked.stderr) == (0, "")

@@ -90,7 +90,7 @@ class Sizes:
         if images is None:
             return Work(images=None, size_bytes=None)
         amount = images.n * images.values
-        named = [name for name in ("thinning", "deduplicate", "phantoms") if stage.settings.get(name)]
+        named = [name for name in ("deduplicate", "phantoms") if stage.settings.get(name)]
         return Work(
             images=images.n,
             size_bytes=amount * images.value_bytes,
