@@ -149,11 +149,13 @@ def test_mifid_is_as_defined():
     half = generators()["half copies"] - 10  # about 0, so that cosines differ
     train = TRAIN - 10
     length = [math.sqrt(float(x @ x)) for x in train]
-    expected = np.mean(
-        [
-            min(1 - abs(float(x @ y)) / (math.sqrt(float(x @ x)) * n) for y, n in zip(train, length, strict=True))
-            for x in half
-        ]
+    expected = float(
+        np.mean(
+            [
+                min(1 - abs(float(x @ y)) / (math.sqrt(float(x @ x)) * n) for y, n in zip(train, length, strict=True))
+                for x in half
+            ]
+        )
     )
     assert cosine_distance(train, half) == pytest.approx(expected, rel=1e-9)
     assert cosine_distance(turned(train), turned(half)) == pytest.approx(expected, rel=1e-9)
@@ -232,6 +234,7 @@ def test_fld_without_what_it_takes():
 
 def test_fld_takes_many_images_in_parts(monkeypatch):
     monkeypatch.setattr(likelihood, "_MOST", 100)
+    monkeypatch.setattr(likelihood, "_BLOCK", 100 * 7)
     found = fld(TRAIN, TEST, generators()["half copies"], seed=0)
     is_used = np.isfinite(found.memorization)
     assert is_used.sum() == 100

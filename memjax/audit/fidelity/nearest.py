@@ -1,5 +1,7 @@
 """The nearest other features: Euclidean distances of whole sets, a block at a time."""
 
+import hashlib
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -38,5 +40,8 @@ def nearest(
 
 def distinct(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "m d"]:
     """Return the rows that differ, the first of each kind, in their order."""
-    first = {row.tobytes(): place for place, row in reversed(list(enumerate(features + 0.0)))}  # + 0.0: no -0.0
-    return features[sorted(first.values())]
+    first: dict[bytes, int] = {}
+    for place, row in enumerate(features):
+        digest = hashlib.blake2b((row + 0.0).tobytes(), digest_size=16).digest()  # + 0.0: no -0.0
+        first.setdefault(digest, place)
+    return features[list(first.values())]
