@@ -10,8 +10,8 @@ volumes, and compares them by a descriptor that is trained on the training volum
 these; the audit needs no readers, and both may be had (`launch.review`).
 
 The paper's volumes are not public; phantoms of vessels stand for them. Held out are patients, not volumes as in the
-paper: several volumes are of one patient. `small`: real hippocampi, 64 of them, by a diffusion model of half a million
-parameters.
+paper: several volumes are of one patient. `small`: 64 hippocampi, real if they are given, by a diffusion model of 0.8
+million parameters.
 """
 
 from ml_collections import config_dict

@@ -8,7 +8,7 @@ The paper: a diffusion model first learns to make good images, at a time that do
 memorize at a later one, tau_mem, that grows in proportion to N. Its images are faces of 32 x 32, its batch min(512, N).
 
 Here tau_mem is when 5 % of the samples are copies, by the audit; the batch is the same for all N. Each training goes on
-from its shorter ones. Small sets begin early and need no long trainings, so these are left out.
+from its shorter ones; in `small`, lengths that are far from the onset are left out.
 """
 
 from ml_collections import config_dict
