@@ -52,6 +52,9 @@ def main() -> int:
     costs = estimate(grid, shared)
     if _DRY.value:
         boot.say(told(costs))
+    if costs.problems:
+        raise UserError(costs.problems[0])
+    if _DRY.value:
         return 0
     if costs.shortage:
         boot.say(f"note: {costs.shortage}")

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,11 @@ def _data(config: Mapping[str, Any], chosen: Mapping[str, Any]) -> Stage:
 
 
 def _control(config: Mapping[str, Any], chosen: Mapping[str, Any], data: Stage) -> Stage:
-    _refuse(chosen, ("model_size", "augmentation", "ada", "early_stop", "images_seen"), "nobody trains it")
+    for axis in ("model_size", "augmentation", "ada", "early_stop", "images_seen"):
+        if chosen[axis] != AXES[axis] and len(_values(config, axis)) > 1:
+            raise UserError(
+                f"{axis}={chosen[axis]} says nothing of {chosen['generator']}, which nobody trains; use config.without."
+            )
     n = chosen["samples"] or config["samples"]
     settings = {"control": chosen["generator"], "n": n, "seed": chosen["seed"]}
     return Stage(kind="sample", settings=settings, after={"data": data})
@@ -233,12 +237,6 @@ def _quality(config: Mapping[str, Any], data: Stage, sample: Stage, descriptor: 
             raise UserError("config.quality.features=descriptor needs one: give config.descriptor its config.")
         after["descriptor"] = descriptor
     return Stage(kind="quality", settings=settings, after=after)
-
-
-def _refuse(chosen: Mapping[str, Any], axes: Sequence[str], why: str) -> None:
-    for axis in axes:
-        if chosen[axis] not in (AXES[axis],):
-            raise UserError(f"{axis}={chosen[axis]} says nothing for {chosen['generator']}: {why}; use config.without.")
 
 
 def _merge(into: dict[str, Any], changes: Mapping[str, Any], where: str) -> None:
