@@ -10,8 +10,8 @@ trains: `training` hands back training images, the best that FID can score; `uns
 patients, what a perfect generator would make; `noise` is noise.
 
 Without a file of Inception's weights, which does not ship with the code, scores are of untrained convolutions: they are
-called so in the table, and are no FID. A fifth of the patients is left unseen for the control, so about 4200 radiographs
-could be trained on; it is the paper's smaller set, 1300.
+called so in the table, and are no FID. A fifth of the patients is left unseen for the control, so that about 4200
+radiographs could be trained on; it is the paper's smaller set, 1300.
 """
 
 from ml_collections import config_dict
