@@ -13,7 +13,7 @@ AXES = {
     "n_train": 0,  # training images, the first of a permutation of patients, so that smaller sets nest; 0: all
     "thinning": 1,  # slices of volumes: only every so manieth slice of each patient
     "duplicates": 1,  # how often each of `duplicated_share` of the training images is in the training set
-    "deduplicate": False,  # leave out training images that are practically identical to another
+    "deduplicate": False,  # leave out training images that are practically identical to another, also of `duplicates`
     "model_size": "",  # a name in `model_sizes`; "": as the generator's config says
     "augmentation": "none",  # a name in `augmentations`
     "ada": False,  # StyleGAN2: adaptive discriminator augmentation
@@ -36,7 +36,8 @@ def base(title: str, question: str, claims: tuple[str, ...]) -> config_dict.Conf
     c = config_dict.ConfigDict()
     c.title, c.question, c.claims = title, question, claims
     # NAME: {"input": a folder, a file or a store; "": draw `phantoms`, "preparation": what `launch.prepare` is asked
-    # (format, size, layout, patient_regex…), "heldout_patients", "unseen_patients": shares of the patients, or numbers,
+    # (format, size, layout, patient_regex…), "heldout_patients", "unseen_patients": shares of the patients, or numbers
+    # (0: those that the source itself holds out; nobody),
     # "phantoms": {"kind", "size", "n_patients", "seed"}, "seed": of the permutation of patients}
     c.sources = {}
     # NAME: a training config as in `configs/`, or {"autoencoder": config, "ddpm": config} for latent diffusion.

@@ -75,7 +75,7 @@ def _data(stage: Stage, workdir: Path, folder: Path) -> dict[str, Any]:
     import numpy as np
 
     from memjax.audit.distinct import distinct_ids
-    from memjax.data.split import first_images, training_ids
+    from memjax.data.split import first_images, heldout_ids, training_ids
     from memjax.data.store import Store
     from memjax.data.subset import repeated, split_patients, thinned_ids, write_subset
     from memjax.mesh import audit_mesh
@@ -85,6 +85,8 @@ def _data(stage: Stage, workdir: Path, folder: Path) -> dict[str, Any]:
     ids, heldout, unseen = split_patients(
         store.items, training_ids(store.items), heldout=how["heldout"], unseen=how["unseen"], seed=how["split_seed"]
     )
+    if not how["heldout"]:  # the source's own
+        heldout = heldout_ids(store.items)
     if how["thinning"] > 1:
         ids, heldout, unseen = (thinned_ids(store.items, some, how["thinning"]) for some in (ids, heldout, unseen))
     if how["deduplicate"]:
@@ -97,7 +99,7 @@ def _data(stage: Stage, workdir: Path, folder: Path) -> dict[str, Any]:
             )
         ids = first_images(store.items, ids, how["n_train"], how["seed"])
     copies = None
-    if how["duplicates"] > 1:
+    if how["duplicates"] > 1 and not how["deduplicate"]:
         copies = repeated(ids, share=how["share"], times=how["duplicates"], seed=how["seed"])
     for name, some in (("train", ids), ("heldout", heldout), ("unseen", unseen)):
         if len(some) and not (folder / name).exists():
