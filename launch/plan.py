@@ -1,0 +1,129 @@
+"""Say what a config would cost on machines that are not here: does it fit, how long a step takes at least, and why.
+
+    python -m launch.plan --config=configs/NAME.py[:variant] --topology=v5e:4x4[,h100:8,…] [--shape=256,256,5]
+    python -m launch.plan --config=… --topology=h100:8 --search            # the largest batch, and what makes it fit
+    python -m launch.plan --config=… --topology=v5e:4x4,h100:8 --growth --plot=growth.svg     # from 1 to 256 devices
+
+Programs are compiled ahead of time: the training step, drawing a batch, a block of the audit. Nothing runs, and no
+device is needed, but compilers are: pip install -e '.[plan]' for TPUs, '.[plan-gpu]' for GPUs (5.5 GB); `cpu:8` needs
+neither. See docs/plan.md. Compiling takes minutes a program; with --cache=DIR each is compiled once.
+Exit status: 0 told; 2 something is wrong with what was given, or it fits nowhere.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from launch import boot
+from memjax.errors import UserError
+from memjax.orientation import SYMMETRIES
+
+if TYPE_CHECKING:
+    from launch.planning.planner import Planner
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "What is planned: configs/NAME.py[:variant].")
+_TOPOLOGY = flags.DEFINE_multi_string("topology", [], "Where: v5e:4x4, h100:8, h100:2x8, cpu:8 …; a list, or repeated.")
+_SHAPE = flags.DEFINE_string("shape", None, "Of an image, 256,256,5; default: of the config's dataset.")
+_DATA = flags.DEFINE_string("data", None, "An image store whose images have this shape.")
+_PROGRAMS = flags.DEFINE_list("programs", ["train", "draw", "audit"], "What is compiled: train, draw, audit.")
+_OUT = flags.DEFINE_string("out", None, "Write everything to this file, as JSON.")
+_CACHE = flags.DEFINE_string("cache", None, "A folder of what was compiled before, kept from run to run.")
+_SEARCH = flags.DEFINE_bool("search", False, "Find the largest batch that fits, and settings that make it fit.")
+_GROWTH = flags.DEFINE_bool("growth", False, "Go through all sizes of the topologies' machines.")
+_MOST = flags.DEFINE_integer("most", 256, "--growth: up to so many devices.", lower_bound=1)
+_PLOT = flags.DEFINE_string("plot", None, "--growth: draw it to this file, .svg or .png.")
+_DRAWN = flags.DEFINE_integer("drawn", 64, "draw: images at a time, over all devices.", lower_bound=1)
+_QUERIES = flags.DEFINE_integer("queries", 10_000, "audit: synthetic images.", lower_bound=1)
+_GALLERY = flags.DEFINE_integer("gallery", 10_000, "audit: training images.", lower_bound=1)
+_SYMMETRY = flags.DEFINE_enum("symmetry", "none", list(SYMMETRIES), "audit: under which orientations.")
+
+
+def main() -> None:
+    """Tell what it costs."""
+    from launch.planning import tell, topologies
+
+    if not flags.FLAGS[_CONFIG.name].present:
+        raise UserError("--config is missing; give --config=configs/NAME.py, for example configs/ddpm.py:brats20.")
+    chosen = [topologies.parse(text) for texts in _TOPOLOGY.value for text in texts.split(",")]
+    if not chosen:
+        raise UserError(f"--topology is missing; there are {topologies.listed()}.")
+    if strange := [name for name in _PROGRAMS.value if name not in ("train", "draw", "audit")]:
+        raise UserError(f"--programs={strange[0]} does not exist; choose from train, draw, audit.")
+    if _PLOT.value and not _GROWTH.value:
+        raise UserError("--plot draws what --growth finds; give both.")
+    config = _CONFIG.value.to_dict()
+    shape, dtype = _images(config)
+    for topology in chosen:
+        topologies.check_installed(topology)
+    every = [one for topology in chosen for one in topologies.family(topology.machine) if one.n_devices <= _MOST.value]
+    topologies.set_environment([*chosen, *(every if _GROWTH.value else [])])
+
+    from launch.planning.growth import grown, write_plot
+    from launch.planning.planner import Planner
+
+    planner = Planner(config, shape, remembered=boot.place_if_given(_CACHE), tell=boot.say)
+    print(f"{config_flags.get_config_filename(flags.FLAGS[_CONFIG.name])}, images of {' x '.join(map(str, shape))}\n")
+    found: dict[str, Any] = {"config": config, "shape": shape, "topologies": {}}
+    refused = []
+    for topology in chosen:
+        costs = _costs(planner, topology, dtype)
+        for cost in costs.values():
+            print(tell.told(cost), end="\n\n", flush=True)
+        about = found["topologies"][str(topology)] = {"programs": planner.as_json(costs)}
+        if "train" in costs and (_SEARCH.value or not costs["train"].fits):
+            about["search"], sentence = planner.searched(topology, costs["train"], is_whole=_SEARCH.value)
+            refused += [sentence] if sentence else []
+    if _GROWTH.value:
+        rows = {}
+        for machine in dict.fromkeys(topology.machine for topology in chosen):
+            rows[machine] = grown(config, machine, _MOST.value, planner.train)
+            print(tell.told_growth(rows[machine]), end="\n\n", flush=True)
+        found["growth"] = {machine: planner.growth_as_json(several) for machine, several in rows.items()}
+        if _PLOT.value:
+            write_plot(rows, boot.place(_PLOT), config_flags.get_config_filename(flags.FLAGS[_CONFIG.name]))
+    if _OUT.value:
+        boot.place(_OUT).write_text(json.dumps(found, indent=1), encoding="utf-8")
+    if refused:
+        raise UserError(" ".join(refused))
+
+
+def _images(config: Mapping[str, Any]) -> tuple[tuple[int, ...], str]:
+    """Return the shape of an image and the type of its numbers on disk."""
+    from launch.planning.shapes import image_shape
+    from launch.planning.topologies import shape_of
+
+    if _SHAPE.value and _DATA.value:
+        raise UserError("give either --shape or --data, whose images have a shape of their own.")
+    if _DATA.value:
+        from memjax.data.store import Store
+
+        manifest = Store.open(Path(_DATA.value)).manifest
+        return tuple(manifest.shape), manifest.dtype
+    if _SHAPE.value:
+        shape = shape_of(_SHAPE.value)
+    else:
+        shape = image_shape(config_flags.get_config_filename(flags.FLAGS[_CONFIG.name]), config)
+    return shape, "uint8" if len(shape) == 3 else "float32"
+
+
+def _costs(planner: "Planner", topology: Any, dtype: str) -> dict[str, Any]:
+    """Return the cost of each program that is asked for."""
+    found = {}
+    for name in _PROGRAMS.value:
+        if name == "train":
+            found[name] = planner.train(topology, {})
+        elif name == "draw":
+            found[name] = planner.draw(topology, _DRAWN.value)
+        else:
+            found[name] = planner.audit(
+                topology, queries=_QUERIES.value, gallery=_GALLERY.value, dtype=dtype, symmetry=_SYMMETRY.value
+            )
+    return found
+
+
+if __name__ == "__main__":
+    boot.run(main)

@@ -1,0 +1,1 @@
+"""What `launch.plan` is made of: machines, programs compiled for them, and what those cost."""

@@ -1,0 +1,93 @@
+"""How the cost of training grows from 1 to 256 devices: rows of a table, and their plot.
+
+The batch is the config's own as long as every device has an image of it; from then on it grows with the devices, one
+image each. So the first part of a curve says how far a recipe can be sped up, and the second what more devices bring.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from launch.planning.costs import Cost
+from launch.planning.machines import GIB
+from launch.planning.search import Setting
+from launch.planning.topologies import Topology, family
+from memjax.errors import UserError
+
+Row = tuple[Topology, Cost | str]  # what it costs there, or why it cannot be
+
+
+def grown(config: Mapping[str, Any], machine: str, most: int, cost: Callable[[Topology, Setting], Cost]) -> list[Row]:
+    """Return the rows of one machine, up to so many devices.
+
+    Args:
+      config: as plain values.
+      machine: a key of MACHINES.
+      most: devices.
+      cost: compiles the training step for a topology, with changes of the config.
+    """
+    rows: list[Row] = []
+    for topology in family(machine):
+        if topology.n_devices > most:
+            break
+        n, parts = topology.n_devices, config.get("microbatches") or 1
+        setting: dict[str, Any] = {"fsdp": math.gcd(config["fsdp"], n)}
+        images = config["batch_size"]
+        while parts > 1 and images < n * parts:
+            parts //= 2
+        if "microbatches" in config:
+            setting["microbatches"] = parts
+        setting["batch_size"] = max(images, n)
+        try:
+            rows.append((topology, cost(topology, setting)))
+        except UserError as error:
+            rows.append((topology, str(error)))
+    return rows
+
+
+def speed(cost: Cost) -> float:
+    """Return the images a second that the bound allows; NaN for a program that does not fit."""
+    return cost.images / cost.bound.seconds if cost.fits and cost.bound else math.nan
+
+
+def write_plot(rows: Mapping[str, Sequence[Row]], place: Path, title: str) -> None:
+    """Draw images a second and memory against devices, a line a machine; the file's name says which kind, svg or png.
+
+    Raises:
+      UserError: it is of another kind.
+    """
+    from memjax.audit.report.chart_parts import DASHES, MARGINS, WIDTH
+    from memjax.audit.report.theme import LIGHT, encoded, new_figure, style
+
+    kind = place.suffix.removeprefix(".")
+    if kind not in ("svg", "png"):
+        raise UserError(f"--plot={place} must end with .svg or .png.")
+    colours = (LIGHT.synthetic, LIGHT.copy, LIGHT.heldout, LIGHT.ink)
+    left, right, bottom, top = MARGINS
+    with style(LIGHT):
+        figure, grid = new_figure((WIDTH, 4.6), rows=2, margins=(left, right + 0.6, bottom, top), gaps=(0.0, 0.45))
+        fast, held = grid[:, 0]
+        for (machine, several), colour in zip(rows.items(), colours, strict=False):
+            known = [(topology.n_devices, cost) for topology, cost in several if isinstance(cost, Cost)]
+            n = [number for number, _ in known]
+            speeds = [speed(cost) for _, cost in known]
+            fast.plot(n, speeds, color=colour, linewidth=1.8, marker="o", markersize=4)
+            first = next(((number, one) for number, one in zip(n, speeds, strict=True) if not math.isnan(one)), None)
+            if first:  # dashed: every device as fast as the first
+                ideal = [first[1] * number / first[0] for number in n]
+                fast.plot(n, ideal, color=colour, linewidth=1.0, linestyle=DASHES)
+            need = [(cost.need_bytes or math.nan) / GIB for _, cost in known]
+            held.plot(n, need, color=colour, linewidth=1.8, marker="o", markersize=4)
+            held.axhline(known[0][1].have_bytes / GIB, color=colour, linewidth=1.0, linestyle=DASHES)
+            if known:
+                held.annotate(machine, (n[-1], need[-1]), (6, 0), textcoords="offset points", color=colour, va="center")
+        for axes in (fast, held):
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log")
+            axes.set_xticks([1 << power for power in range(0, 9, 2)], [str(1 << power) for power in range(0, 9, 2)])
+            axes.minorticks_off()
+        fast.set_title(f"{title}: images a second at most (dashed: in proportion)", parse_math=False)
+        held.set_title("GiB on one device (dashed: what it has)")
+        held.set_xlabel("devices")
+        place.write_bytes(encoded(figure, kind))

@@ -1,0 +1,146 @@
+"""One config on many topologies: makes its programs, remembers their costs, and searches."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from launch.planning import tell
+from launch.planning.audit_block import audit_program
+from launch.planning.costs import Cost, cost_of, to_json
+from launch.planning.growth import Row
+from launch.planning.programs import Program, draw_program, train_program
+from launch.planning.search import Setting, changed, first_fitting, largest_batch, savings, smallest_topology
+from launch.planning.topologies import Topology
+from memjax.orientation import Symmetry
+
+_NEIGHBOURS = 10  # that the audit keeps of an image
+
+
+class Planner:
+    """Programs of one config for images of one shape.
+
+    Args:
+      config: as `configs/` makes them.
+      shape: of an image, [*space, channels].
+      remembered: a folder of costs that are known; None: none.
+      tell: called with what a person wants to know while it compiles.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        shape: tuple[int, ...],
+        *,
+        remembered: Path | None,
+        tell: Callable[[str], object],
+    ):
+        self._config = config
+        self._shape = shape
+        self._remembered = remembered
+        self._tell = tell
+
+    def train(self, topology: Topology, setting: Setting) -> Cost:
+        """Return what a training step costs, with changes of the config.
+
+        Raises:
+          UserError: the batch does not divide, or a block of the config is wrong.
+        """
+        config = changed(self._config, setting)
+        return self._cost(train_program(config, self._shape, topology.devices()), topology, setting)
+
+    def draw(self, topology: Topology, images: int) -> Cost:
+        """Return what drawing a batch of images costs."""
+        return self._cost(draw_program(self._config, self._shape, topology.devices(), images), topology)
+
+    def audit(self, topology: Topology, *, queries: int, gallery: int, dtype: str, symmetry: Symmetry) -> Cost:
+        """Return what a block of the audit costs on the devices of one process, each of which has its own part."""
+        topology = topology.of_one_process
+        program = audit_program(
+            self._shape,
+            topology.devices(),
+            memory_bytes=topology.memory_bytes,
+            queries=queries,
+            gallery=gallery,
+            dtype=dtype,
+            symmetry=symmetry,
+            k=_NEIGHBOURS,
+        )
+        return self._cost(program, topology)
+
+    def _cost(self, program: Program, topology: Topology, setting: Setting | None = None) -> Cost:
+        changes = "".join(f", {key}={value}" for key, value in (setting or {}).items())
+        self._tell(f"compiling {program.name} for {topology}{changes} …")
+        return cost_of(program, topology, remembered=self._remembered)
+
+    def searched(self, topology: Topology, cost: Cost, *, is_whole: bool) -> tuple[dict[str, Any], str]:
+        """Find what fits; return it as plain values, and a sentence if nothing does.
+
+        Args:
+          topology: where.
+          cost: of a training step there.
+          is_whole: look for settings and the largest batch, too; else only for the smallest topology that would do.
+        """
+        found: dict[str, Any] = {}
+        best: Setting = {}
+        if is_whole:
+            tried = first_fitting(savings(self._config, topology.n_devices), lambda one: self._setting(topology, one))
+            best, cost = tried[-1]
+            if not cost.fits:
+                best = {}
+            print(tell.told_settings(tried), flush=True)
+            found["settings"] = [{"changes": dict(setting), **_short(one)} for setting, one in tried]
+            parts = changed(self._config, best).get("microbatches") or 1
+            batch, needs = largest_batch(
+                lambda size: self._need(topology, best, size),
+                have=topology.of.memory_bytes,
+                unit=topology.n_devices * parts,
+                first=self._config["batch_size"],
+            )
+            print(tell.told_batches(batch, needs), end="\n\n", flush=True)
+            found["largest_batch"] = {"batch": batch, "tried": needs}
+        if cost.fits:
+            return found, ""
+        larger = smallest_topology(cost, topology, self._config["batch_size"], lambda there: self.train(there, best))
+        whatever = ", whatever is set" if is_whole else " (--search looks for settings)"
+        told = f"a batch of {self._config['batch_size']} does not fit on {topology}{whatever}; "
+        if larger:
+            found["smallest_topology"] = {"topology": str(larger[0]), **_short(larger[1])}
+            return found, told + f"the smallest {topology.of.called} topology on which it fits is {larger[0]}."
+        return found, told + f"nor does it on any larger {topology.of.called} topology; choose another machine."
+
+    def _setting(self, topology: Topology, setting: Setting) -> Cost:
+        return self.train(topology, setting)
+
+    def _need(self, topology: Topology, setting: Setting, batch: int) -> int | None:
+        return self.train(topology, {**setting, "batch_size": batch}).need_bytes
+
+    @staticmethod
+    def as_json(costs: Mapping[str, Cost]) -> dict[str, Any]:
+        """Return costs by name as plain values."""
+        return {name: {**to_json(cost), **_short(cost)} for name, cost in costs.items()}
+
+    @staticmethod
+    def growth_as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Return rows of a table as plain values."""
+        return [
+            {"topology": str(topology), "devices": topology.n_devices}
+            | ({"refused": cost} if isinstance(cost, str) else {**to_json(cost), **_short(cost)})
+            for topology, cost in rows
+        ]
+
+
+def _short(cost: Cost) -> dict[str, Any]:
+    """Return what follows from a cost."""
+    found = cost.bound
+    told: dict[str, Any] = {"need_bytes": cost.need_bytes, "fits": cost.fits, "images": cost.images}
+    if found:
+        told["bound"] = {
+            "seconds": found.seconds,
+            "serial_s": found.serial_s,
+            "compute_s": found.compute_s,
+            "memory_s": found.memory_s,
+            "network_s": found.network_s,
+            "binds": found.binds,
+            "utilisation": found.utilisation,
+        }
+    return told
