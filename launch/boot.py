@@ -125,15 +125,18 @@ class StopRequests:
         self.was_interrupted, self._runs_again = heard.any(axis=0).tolist()  # whoever heard it, all end alike
         return True
 
-    def status(self) -> int:
+    def status(self, after_sigterm: int = 0) -> int:
         """Return the exit status of a run that stopped because it was asked to.
+
+        Args:
+          after_sigterm: what it is where nothing but SIGTERM asked.
 
         Raises:
           KeyboardInterrupt: it was the user who asked.
         """
         if self.was_interrupted:
             raise KeyboardInterrupt
-        return RUN_AGAIN if self._runs_again else 0
+        return RUN_AGAIN if self._runs_again else after_sigterm
 
     def _note(self, number: int, frame: object) -> None:
         if self.was_interrupted and number == signal.SIGINT:

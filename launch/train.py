@@ -5,8 +5,8 @@
 Without --data, configs that name phantoms draw them. The same command goes on where a run stopped. Several processes:
 the same command for each, by srun, mpirun, on the hosts of a TPU slice, or with --coordinator=HOST:PORT --n_processes=N
 --process_id=I (docs/clusters.md).
-Exit status: 0 trained, or stopped by SIGTERM after a save; 2 something is wrong with what was given; 75 stopped by
-SIGUSR1 after a save, to be run again; 130 interrupted.
+Exit status: 0 trained, or stopped by SIGTERM after a save (--stopped_status=75: to be run again); 2 something is wrong
+with what was given; 75 stopped by SIGUSR1 after a save, to be run again; 130 interrupted.
 """
 
 from pathlib import Path
@@ -32,6 +32,9 @@ _CHANGE = flags.DEFINE_bool("allow_config_change", False, "Go on with a run alth
 _WORKERS = flags.DEFINE_integer("workers", 0, "Processes that load and augment images; 0: threads.", lower_bound=0)
 _DEVICES = flags.DEFINE_integer("devices", None, "How many devices to use; default: all.", lower_bound=1)
 _PROFILE = flags.DEFINE_list("profile", [], "Two steps between which the profiler runs, for example 20,30.")
+_STOPPED = flags.DEFINE_integer(
+    "stopped_status", 0, "Exit status after SIGTERM; 75 asks whoever started it to run it again.", 0, 125
+)
 
 
 def main() -> int:
@@ -54,7 +57,10 @@ def main() -> int:
             profile=profile,
             is_asked_to_stop=stop,
         )
-    return stop.status() if outcome.was_asked else 0
+    if not outcome.was_asked:
+        return 0
+    boot.say(f"stopped after step {outcome.step}, which is saved; the same command goes on")
+    return stop.status(_STOPPED.value)
 
 
 def _config() -> dict[str, Any]:

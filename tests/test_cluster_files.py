@@ -1,0 +1,173 @@
+"""The files that start trainings on clusters: their own languages can read them, their flags exist, they start again.
+
+Whether a real Slurm takes its files is seen with tests/slurm/training.sh; a stand-in has Google's place here.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from absl import flags
+from launching import launch
+
+ROOT = Path(__file__).parent.parent
+BATCH = [ROOT / "launch/slurm/train.sbatch", ROOT / "launch/slurm/train_many.sbatch"]
+JOBSETS = sorted((ROOT / "launch/kubernetes").glob("*.yaml"))
+TPU = ROOT / "launch/tpu/train.sh"
+
+# In place of Python and of srun, which runs what it is given: says with what it was called, and ends as told.
+_TRAINING = """#!/bin/bash
+trap 'echo heard USR1 >> calls; exit 75' USR1
+trap 'echo heard TERM >> calls; exit 75' TERM
+printf '<%s> ' "$@" >> calls; echo >> calls
+[ "$HOW" = waits ] && while :; do sleep 0.05; done
+exit "$HOW"
+"""
+_SRUN = '#!/bin/bash\nwhile [ "${1#--}" != "$1" ]; do shift; done\nexec "$@"\n'
+_SCONTROL = '#!/bin/bash\necho "scontrol $*" >> calls\n'
+# In place of gcloud: a slice that is there once it was made, and is taken away by the first training.
+_GCLOUD = """#!/bin/bash
+echo "$*" >> calls
+case "$*" in
+    *" describe "*) cat state ;;
+    *" create "*) echo READY > state ;;
+    *" delete "*) : > state ;;
+    *launch.train*) [ -e taken ] && exit "$HOW"; touch taken; echo PREEMPTED > state; exit 255 ;;
+esac
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with the stand-ins, for PATH."""
+    for name, code in (("python", _TRAINING), ("srun", _SRUN), ("scontrol", _SCONTROL), ("gcloud", _GCLOUD)):
+        (tmp_path / name).write_text(code)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "calls").touch()
+    (tmp_path / "state").touch()
+    return tmp_path
+
+
+def start(script: Path, folder: Path, *given: str, how: object, **environment: str) -> subprocess.Popen:
+    environment = {**os.environ, "SLURM_SUBMIT_DIR": str(folder), "SLURM_JOB_ID": "8", "HOW": str(how), **environment}
+    environment["PATH"] = f"{folder}:{environment['PATH']}"
+    return subprocess.Popen(
+        ["bash", script, *given], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True,
+    )  # fmt: skip
+
+
+def calls(folder: Path) -> list[str]:
+    return (folder / "calls").read_text().splitlines()
+
+
+def known_flags() -> set[str]:
+    launch("train", "--help")
+    return set(flags.FLAGS)
+
+
+@pytest.mark.parametrize("script", [TPU, ROOT / "tests/slurm/cluster.sh", ROOT / "tests/slurm/training.sh"])
+def test_bash_can_read_it(script):  # those in launch/slurm: test_slurm.py
+    checked = subprocess.run(["bash", "-n", script], capture_output=True, text=True)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("script", BATCH, ids=lambda path: path.stem)
+def test_directives_save_and_queue_up_again(script):
+    lines = script.read_text().splitlines()
+    found = [re.fullmatch(r"#SBATCH --([a-z-]+)(?:=(\S+))?", line) for line in lines if line.startswith("#SBATCH")]
+    directives = {option[1]: option[2] for option in found if option}
+    assert len(directives) == len(found)  # else Slurm overlooks one
+    assert "requeue" in directives and directives["open-mode"] == "append"
+    who, _, seconds = directives["signal"].partition("@")
+    assert who == "B:USR1" and int(seconds) >= 60  # to the script alone: it hands it on
+    # One process a node, which has all of its GPUs.
+    nodes = directives["nodes"], directives.get("ntasks"), directives.get("ntasks-per-node")
+    assert nodes == (("1", "1", None) if script.stem == "train" else ("4", None, "1"))
+
+
+@pytest.mark.parametrize("script", BATCH, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    ("how", "restarts", "again"),
+    [(0, "0", False), (1, "0", False), (2, "0", False), (130, "0", False), (75, "0", True), (75, "19", True),
+     (75, "20", False), (137, "0", True)],
+)  # fmt: skip
+def test_who_asks_for_it_or_was_killed_queues_up_again_so_many_times(script, folder, how, restarts, again):
+    job = start(script, folder, "--workdir=a b", how=how, SLURM_RESTART_COUNT=restarts)
+    said, _ = job.communicate(timeout=60)
+    assert job.returncode == how, said
+    assert calls(folder) == [
+        "<-m> <launch.train> <--stopped_status=75> <--workdir=a b> ",
+        *(["scontrol requeue 8"] if again else []),
+    ]
+    assert ("queues up again" in said) == again and ("no more of them" in said) == (restarts == "20")
+
+
+@pytest.mark.parametrize("script", BATCH, ids=lambda path: path.stem)
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_signals_are_handed_on(script, folder, number):
+    """SIGTERM to the script is how a person ends it, and a cluster that puts the job back itself."""
+    job = start(script, folder, how="waits")
+    end = time.monotonic() + 30
+    while not calls(folder) and time.monotonic() < end:
+        time.sleep(0.01)
+    job.send_signal(number)
+    job.communicate(timeout=60)
+    again = ["scontrol requeue 8"] if number == signal.SIGUSR1 else []
+    assert job.returncode == 75
+    assert calls(folder)[1:] == [f"heard {signal.Signals(number).name[3:]}", *again]
+
+
+@pytest.mark.parametrize("path", JOBSETS, ids=lambda path: path.stem)
+def test_a_jobset_says_what_its_processes_need(path):
+    content = yaml.safe_load(path.read_text())
+    assert (content["apiVersion"], content["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
+    (replicated,) = content["spec"]["replicatedJobs"]
+    job = replicated["template"]["spec"]
+    pod = job["template"]["spec"]
+    (container,) = pod["containers"]
+    given = dict(flag.removeprefix("--").split("=", 1) for flag in container["args"])
+    assert set(given) <= known_flags()
+    assert job["completions"] == job["parallelism"] > 1 and job["completionMode"] == "Indexed"
+    if "n_processes" in given:
+        assert int(given["n_processes"]) == job["completions"]
+        assert given["process_id"] == "$(JOB_COMPLETION_INDEX)"
+        name = content["metadata"]["name"]
+        host, port = given["coordinator"].split(":")
+        assert host == f"{name}-{replicated['name']}-0-0.{name}"  # the name that JobSet gives the first pod
+        assert int(port) in {one["containerPort"] for one in container["ports"]}
+    else:
+        assert given["cluster"] == "tpu"
+    # Mistakes end it, everything else starts all anew: a Job that repairs a single pod would leave the others waiting.
+    (rule,) = job["podFailurePolicy"]["rules"]
+    assert (rule["action"], rule["onExitCodes"]["values"]) == ("FailJob", [1, 2])
+    assert content["spec"]["failurePolicy"]["rules"][0]["action"] == "FailJobSet"
+    assert content["spec"]["failurePolicy"]["maxRestarts"] > 0
+    assert job["backoffLimit"] == 0 and pod["restartPolicy"] == "Never"
+    assert given["stopped_status"] == "75" and pod["terminationGracePeriodSeconds"] >= 60  # else SIGTERM counts as done
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+
+
+@pytest.mark.parametrize("status", [0, 2])
+def test_a_tpu_slice_that_is_taken_away_is_made_anew(folder, status):
+    job = start(TPU, folder, "--workdir=/shared/a b", how=status, PAUSE_S="0")
+    said, _ = job.communicate(timeout=60)
+    assert job.returncode == status, said
+    done = [line for line in calls(folder) if " describe " not in line]
+    verbs = [line.partition("tpu-vm ")[2].split()[0] for line in done]
+    made = ["create", "ssh", "scp", "ssh"]
+    assert verbs == [*made, "ssh", "delete", *made, "ssh"]
+    trainings = [line for line in done if "launch.train" in line]
+    assert len(set(trainings)) == 1 and all("--worker=all" in line for line in trainings)
+    command = trainings[0].partition("launch.train")[2]
+    assert r"--workdir=/shared/a\ b" in command
+    assert {word.split("=")[0].removeprefix("--") for word in command.split() if word[:2] == "--"} <= known_flags()
+    for line in done:
+        if " scp " in line:
+            files = [word for word in line.split() if not word.startswith("-")][4:]
+            assert all((ROOT / name).exists() for name in files if ":" not in name), files
