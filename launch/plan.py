@@ -11,7 +11,7 @@ Exit status: 0 told; 2 something is wrong with what was given, or it fits nowher
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +23,17 @@ from memjax.errors import UserError
 from memjax.orientation import SYMMETRIES
 
 if TYPE_CHECKING:
+    from launch.planning.costs import Cost
     from launch.planning.planner import Planner
+    from launch.planning.topologies import Topology
+
+_ALL = ("train", "draw", "audit")
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What is planned: configs/NAME.py[:variant].")
 _TOPOLOGY = flags.DEFINE_multi_string("topology", [], "Where: v5e:4x4, h100:8, h100:2x8, cpu:8 …; a list, or repeated.")
 _SHAPE = flags.DEFINE_string("shape", None, "Of an image, 256,256,5; default: of the config's dataset.")
 _DATA = flags.DEFINE_string("data", None, "An image store whose images have this shape.")
-_PROGRAMS = flags.DEFINE_list("programs", ["train", "draw", "audit"], "What is compiled: train, draw, audit.")
+_PROGRAMS = flags.DEFINE_list("programs", list(_ALL), f"What is compiled: {', '.join(_ALL)}.")
 _OUT = flags.DEFINE_string("out", None, "Write everything to this file, as JSON.")
 _CACHE = flags.DEFINE_string("cache", None, "A folder of what was compiled before, kept from run to run.")
 _SEARCH = flags.DEFINE_bool("search", False, "Find the largest batch that fits, and settings that make it fit.")
@@ -46,15 +50,7 @@ def main() -> None:
     """Tell what it costs."""
     from launch.planning import tell, topologies
 
-    if not flags.FLAGS[_CONFIG.name].present:
-        raise UserError("--config is missing; give --config=configs/NAME.py, for example configs/ddpm.py:brats20.")
-    chosen = [topologies.parse(text) for texts in _TOPOLOGY.value for text in texts.split(",")]
-    if not chosen:
-        raise UserError(f"--topology is missing; there are {topologies.listed()}.")
-    if strange := [name for name in _PROGRAMS.value if name not in ("train", "draw", "audit")]:
-        raise UserError(f"--programs={strange[0]} does not exist; choose from train, draw, audit.")
-    if _PLOT.value and not _GROWTH.value:
-        raise UserError("--plot draws what --growth finds; give both.")
+    chosen = _chosen()
     config = _CONFIG.value.to_dict()
     shape, dtype = _images(config)
     for topology in chosen:
@@ -62,33 +58,86 @@ def main() -> None:
     every = [one for topology in chosen for one in topologies.family(topology.machine) if one.n_devices <= _MOST.value]
     topologies.set_environment([*chosen, *(every if _GROWTH.value else [])])
 
-    from launch.planning.growth import grown, write_plot
     from launch.planning.planner import Planner
 
     planner = Planner(config, shape, remembered=boot.place_if_given(_CACHE), tell=boot.say)
-    print(f"{config_flags.get_config_filename(flags.FLAGS[_CONFIG.name])}, images of {' x '.join(map(str, shape))}\n")
+    print(f"{_name()}, images of {' x '.join(map(str, shape))}\n", flush=True)
     found: dict[str, Any] = {"config": config, "shape": shape, "topologies": {}}
-    refused = []
+    refused: list[str] = []
+    costs: list[Cost] = []
     for topology in chosen:
-        costs = _costs(planner, topology, dtype)
-        for cost in costs.values():
-            print(tell.told(cost), end="\n\n", flush=True)
-        about = found["topologies"][str(topology)] = {"programs": planner.as_json(costs)}
-        if "train" in costs and (_SEARCH.value or not costs["train"].fits):
-            about["search"], sentence = planner.searched(topology, costs["train"], is_whole=_SEARCH.value)
-            refused += [sentence] if sentence else []
+        about, sentence = _planned(planner, topology, dtype, costs)
+        found["topologies"][str(topology)] = about
+        refused += [sentence] if sentence else []
+    print(tell.told_together(_name().removeprefix("configs/"), costs), end="\n\n", flush=True)
     if _GROWTH.value:
-        rows = {}
-        for machine in dict.fromkeys(topology.machine for topology in chosen):
-            rows[machine] = grown(config, machine, _MOST.value, planner.train)
-            print(tell.told_growth(rows[machine]), end="\n\n", flush=True)
-        found["growth"] = {machine: planner.growth_as_json(several) for machine, several in rows.items()}
-        if _PLOT.value:
-            write_plot(rows, boot.place(_PLOT), config_flags.get_config_filename(flags.FLAGS[_CONFIG.name]))
+        found["growth"] = _growth(planner, config, chosen)
     if _OUT.value:
         boot.place(_OUT).write_text(json.dumps(found, indent=1), encoding="utf-8")
     if refused:
         raise UserError(" ".join(refused))
+
+
+def _chosen() -> "list[Topology]":
+    """Return the topologies that are asked for, and check the other flags."""
+    from launch.planning import topologies
+
+    if not flags.FLAGS[_CONFIG.name].present:
+        raise UserError("--config is missing; give --config=configs/NAME.py, for example configs/ddpm.py:brats20.")
+    chosen = [topologies.parse(text) for texts in _TOPOLOGY.value for text in texts.split(",")]
+    if not chosen:
+        raise UserError(f"--topology is missing; there are {topologies.listed()}.")
+    if strange := [name for name in _PROGRAMS.value if name not in _ALL]:
+        raise UserError(f"--programs={strange[0]} does not exist; choose from {', '.join(_ALL)}.")
+    if _PLOT.value and not _GROWTH.value:
+        raise UserError("--plot draws what --growth finds; give both.")
+    if _PLOT.value and not _PLOT.value.endswith((".svg", ".png")):
+        raise UserError(f"--plot={_PLOT.value} must end with .svg or .png.")
+    return chosen
+
+
+def _name() -> str:
+    return config_flags.get_config_filename(flags.FLAGS[_CONFIG.name])
+
+
+def _planned(planner: "Planner", topology: "Topology", dtype: str, every: "list[Cost]") -> tuple[dict[str, Any], str]:
+    """Tell what programs cost on a topology, and add it to `every`.
+
+    Returns:
+      It as plain values, and a sentence if training does not fit.
+    """
+    from launch.planning import tell
+
+    audit = {"queries": _QUERIES.value, "gallery": _GALLERY.value, "dtype": dtype, "symmetry": _SYMMETRY.value}
+    make = {
+        "train": lambda: planner.train(topology, {}),
+        "draw": lambda: planner.draw(topology, _DRAWN.value),
+        "audit": lambda: planner.audit(topology, **audit),
+    }
+    costs = {}
+    for name in _PROGRAMS.value:
+        costs[name] = make[name]()
+        print(tell.told(costs[name]), end="\n\n", flush=True)
+    every += costs.values()
+    about: dict[str, Any] = {"programs": planner.as_json(costs)}
+    sentence = ""
+    if "train" in costs and (_SEARCH.value or not costs["train"].fits):
+        about["search"], sentence = planner.searched(topology, costs["train"], is_whole=_SEARCH.value)
+    return about, sentence
+
+
+def _growth(planner: "Planner", config: Mapping[str, Any], chosen: "Sequence[Topology]") -> dict[str, Any]:
+    """Tell how the cost of training grows on each machine; return it as plain values."""
+    from launch.planning import tell
+    from launch.planning.growth import grown, write_plot
+
+    rows = {}
+    for machine in dict.fromkeys(topology.machine for topology in chosen):
+        rows[machine] = grown(config, machine, _MOST.value, planner.train)
+        print(tell.told_growth(rows[machine]), end="\n\n", flush=True)
+    if _PLOT.value:
+        write_plot(rows, boot.place(_PLOT), _name())
+    return {machine: planner.growth_as_json(several) for machine, several in rows.items()}
 
 
 def _images(config: Mapping[str, Any]) -> tuple[tuple[int, ...], str]:
@@ -103,26 +152,8 @@ def _images(config: Mapping[str, Any]) -> tuple[tuple[int, ...], str]:
 
         manifest = Store.open(Path(_DATA.value)).manifest
         return tuple(manifest.shape), manifest.dtype
-    if _SHAPE.value:
-        shape = shape_of(_SHAPE.value)
-    else:
-        shape = image_shape(config_flags.get_config_filename(flags.FLAGS[_CONFIG.name]), config)
+    shape = shape_of(_SHAPE.value) if _SHAPE.value else image_shape(_name(), config)
     return shape, "uint8" if len(shape) == 3 else "float32"
-
-
-def _costs(planner: "Planner", topology: Any, dtype: str) -> dict[str, Any]:
-    """Return the cost of each program that is asked for."""
-    found = {}
-    for name in _PROGRAMS.value:
-        if name == "train":
-            found[name] = planner.train(topology, {})
-        elif name == "draw":
-            found[name] = planner.draw(topology, _DRAWN.value)
-        else:
-            found[name] = planner.audit(
-                topology, queries=_QUERIES.value, gallery=_GALLERY.value, dtype=dtype, symmetry=_SYMMETRY.value
-            )
-    return found
 
 
 if __name__ == "__main__":

@@ -282,6 +282,14 @@ def test_what_does_not_fit_says_the_smallest_topology_that_would(capsys):
     assert smallest_topology(never(here), here, 64, never) is None
 
 
+def test_a_table_has_a_row_a_program():
+    fits, refused = made("h100:8", 70 << 30), dataclasses.replace(made("v5e:2x2", 20 << 30), flops=None)
+    rows = tell.told_together("a.py", [fits, refused]).splitlines()[2:]
+    assert rows[0] == "| a.py | train | h100:8 | 64 images | 70.00 GiB | 72.81 GiB | 1 s | compute | 100% |"
+    assert "15.75 GiB: too little |  |" in rows[1]
+    assert "XLA_PYTHON_CLIENT_MEM_FRACTION" in tell.told(fits) and "does not fit" in tell.told(refused)
+
+
 def test_growth_goes_on_past_the_batch_and_is_drawn(tmp_path):
     config = {**ddpm.get_config("brats20").to_dict(), "batch_size": 16, "microbatches": 4}
     asked = []
@@ -299,8 +307,6 @@ def test_growth_goes_on_past_the_batch_and_is_drawn(tmp_path):
     assert len(told) == 7 and "that cannot be." in told[3]
     write_plot({"v5e": rows, "h100": grown(config, "h100", 4, cost)}, tmp_path / "growth.svg", "a_b $x$")
     assert ET.parse(tmp_path / "growth.svg").getroot().tag.endswith("svg")
-    with pytest.raises(UserError, match=r"svg or \.png"):
-        write_plot({"v5e": rows}, tmp_path / "growth.pdf", "")
 
 
 def test_topologies_are_what_they_say():
@@ -337,6 +343,7 @@ def test_a_plan_is_told_and_written(tmp_path):
         (["--topology=cpu:8", "--shape=256"], ["--shape=256", "256,256,5"]),
         (["--topology=cpu:8", "--programs=fly"], ["--programs=fly", "train, draw, audit"]),
         (["--topology=cpu:8", "--plot=x.svg"], ["--growth"]),
+        (["--topology=cpu:8", "--growth", "--plot=x.pdf"], ["x.pdf", ".svg or .png"]),
         (["--topology=cpu:8", "--programs=train", "--config.batch_size=12"], ["12", "8 devices"]),
         (["--topology=cpu:16"], ["began with 8 simulated devices"]),
     ],

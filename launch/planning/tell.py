@@ -36,6 +36,21 @@ def told(cost: Cost) -> str:
     return "\n".join(lines)
 
 
+def told_together(name: str, costs: Sequence[Cost]) -> str:
+    """Return a table of programs on topologies, in Markdown."""
+    lines = [
+        "| config | program | topology | a run | one device holds | it has | at least | binds | products at most |",
+        "|---|---|---|--:|--:|--:|--:|---|--:|",
+    ]
+    for cost in costs:
+        cells = [name, cost.program, cost.topology, f"{cost.images:,} {cost.unit}", gib(cost.need_bytes)]
+        cells += [gib(cost.have_bytes) + ("" if cost.fits else ": too little")]
+        found = cost.bound
+        cells += [seconds(found.seconds), found.binds, f"{found.utilisation:.0%}"] if found else ["", "", ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def exchanges(cost: Cost) -> list[str]:
     """Return a line for each kind of collective: how often, how much a device puts in, among how many."""
     sums: dict[tuple[str, int, bool], list[float]] = {}
