@@ -25,7 +25,7 @@ GRIDS = {
         "source": ("chest",),
         "generator": BOTH,
         "n_train": (64,),
-        "images_seen": (12_000, 24_000, 48_000, 96_000),
+        "images_seen": (16_000, 32_000, 64_000, 128_000),
     },
     "smoke": {"source": ("chest",), "generator": ("ddpm",), "n_train": (8,), "images_seen": (32, 64)},
 }

@@ -7,8 +7,8 @@
 Effective model memorization: the largest N at which 90 % of the samples lie three times nearer to one training image
 than to the second nearest, trained until nothing more is memorized. The paper finds it for CIFAR-10 at 40,000 epochs.
 
-So the ladder begins with few images, each seen many thousand times; the best training length counts. `small`: a hundred
-thousand images seen, 12,000 epochs of 8 images.
+So the ladder begins with few images, each seen many thousand times; the best training length counts. `small`: 128,000
+images seen, 16,000 epochs of 8 images.
 """
 
 from ml_collections import config_dict
@@ -27,7 +27,7 @@ GRIDS = {
         "source": ("chest",),
         "generator": ("ddpm",),
         "n_train": (8, 16, 32, 64),
-        "images_seen": (48_000, 96_000),
+        "images_seen": (64_000, 128_000),
     },
     "smoke": {"source": ("chest",), "generator": ("ddpm",), "n_train": (4, 8), "images_seen": (32, 64)},
 }

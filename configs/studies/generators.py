@@ -2,7 +2,7 @@
 
 At the papers' scale they are those of `configs/`. StyleGAN2 and the diffusion model see equally many images, 25
 million: what the papers trained for how long is not known. The small ones are those of the demo, in float32, and see
-48,000 pictures or 32,000 volumes. They are the same in every study, so that studies share their trainings.
+64,000 pictures or 32,000 volumes. They are the same in every study, so that studies share their trainings.
 """
 
 from typing import Any
@@ -12,7 +12,8 @@ from ml_collections import config_dict
 from configs import ddpm, demo, descriptor, latent3d, stylegan2, stylegan_sizes, unet_sizes
 
 IMAGES_SEEN = 25_000_000  # StyleGAN2's own length at 256 x 256
-_SMALL_IMAGES_SEEN = 48_000
+_SMALL_IMAGES_SEEN = 64_000  # at half of it, a diffusion model of 64 radiographs copies none of them yet
+_ADA_SPEED_IMAGES = 48_000  # at 500,000 the small trainings end before anything is changed
 
 Generator = config_dict.ConfigDict
 
@@ -100,7 +101,7 @@ def _stylegan2(scale: str) -> Generator:
     if not scale:
         return stylegan2.get_config("cxr5216")
     c = demo.get_config("stylegan2,pictures" + (",smoke" if scale == "smoke" else ""))
-    c.ada.speed_images = _SMALL_IMAGES_SEEN  # else the training ends before anything is changed
+    c.ada.speed_images = _ADA_SPEED_IMAGES
     return c
 
 

@@ -27,11 +27,11 @@ GRIDS = {
         "source": ("chest",),
         "generator": ("ddpm",),
         "n_train": (64, 128, 256),
-        "images_seen": (12_000, 24_000, 48_000, 96_000, 192_000),
+        "images_seen": (16_000, 32_000, 64_000, 128_000, 256_000),
     },
     "smoke": {"source": ("chest",), "generator": ("ddpm",), "n_train": (8, 16), "images_seen": (32, 64)},
 }
-WITHOUT = {"small": ({"n_train": 64, "images_seen": 192_000}, {"n_train": 256, "images_seen": 12_000})}
+WITHOUT = {"small": ({"n_train": 64, "images_seen": 256_000}, {"n_train": 256, "images_seen": 16_000})}
 
 
 def get_config(words: str = "") -> config_dict.ConfigDict:
