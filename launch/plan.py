@@ -136,7 +136,7 @@ def _growth(planner: "Planner", config: Mapping[str, Any], chosen: "Sequence[Top
         rows[machine] = grown(config, machine, _MOST.value, planner.train)
         print(tell.told_growth(rows[machine]), end="\n\n", flush=True)
     if _PLOT.value:
-        write_plot(rows, boot.place(_PLOT), _name())
+        write_plot(rows, boot.place(_PLOT), _name().removeprefix("configs/"))
     return {machine: planner.growth_as_json(several) for machine, several in rows.items()}
 
 

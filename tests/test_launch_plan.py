@@ -32,7 +32,7 @@ from launch.planning.topologies import Topology, family, parse
 from memjax.errors import UserError
 from memjax.mesh import train_mesh
 from memjax.trees import count
-from tests.launching import launch
+from tests.launching import launch, noise, store
 
 # A loop whose condition says how often it runs, a condition, slices of a large array in a fusion, and an exchange whose
 # text stands in three places, in the words of the TPU's compiler.
@@ -247,11 +247,11 @@ def made(topology: str, need: int, *, images: int = 64, state: int = 10, seconds
 
 def test_settings_are_tried_until_one_fits():
     config = ddpm.get_config("brats20").to_dict()
-    settings = list(savings(config, 8))
+    settings = list(savings(config, parse("v5e:2x4")))
     assert settings[:4] == [{}, {"fsdp": 8}, {"model.remat": True}, {"fsdp": 8, "model.remat": True}]
     assert settings[-1] == {"fsdp": 8, "model.remat": True, "microbatches": 8}, "64 images, one a device and part"
     assert changed(config, settings[2])["model"] == {**config["model"], "remat": True} and not config["model"]["remat"]
-    assert list(savings(stylegan2.get_config().to_dict(), 1)) == [{}]
+    assert list(savings(stylegan2.get_config().to_dict(), parse("h100:1"))) == [{}]
     have = MACHINES["v5e"].memory_bytes
     tried = first_fitting(settings, lambda one: made("v5e:2x4", have // (1 + one.get("model.remat", False)) + 1))
     assert [one for one, _ in tried] == settings[:3]
@@ -311,7 +311,7 @@ def test_growth_goes_on_past_the_batch_and_is_drawn(tmp_path):
 
 def test_topologies_are_what_they_say():
     assert parse("h100:16") == parse("h100:2x8") == Topology("h100", "2x8")
-    assert parse("h100:2x8").node == [0] * 8 + [1] * 8 and parse("v5p:2x2x2").node == [0] * 8
+    assert [parse(text).per_node for text in ("h100:2", "h100:2x8", "v5e:4x4")] == [2, 8, 16]
     assert str(parse("v5e:4x4").of_one_process) == "v5e:2x2" and str(parse("a100:4x8").of_one_process) == "a100:8"
     for name in MACHINES:
         sizes = [one.n_devices for one in family(name)]
@@ -320,8 +320,10 @@ def test_topologies_are_what_they_say():
 
 def test_a_plan_is_told_and_written(tmp_path):
     out = tmp_path / "plan.json"
-    command = ["--config=configs/descriptor.py:cxr,smoke", "--topology=cpu:4", "--programs=draw,audit", "--drawn=6"]
-    run = launch("plan", *command, f"--out={out}", "--queries=40", "--gallery=90")
+    images = store(tmp_path / "images", noise(2, 0, size=(16, 16))[..., None])
+    command = ["--config=configs/descriptor.py:cxr", "--config.model.width=4", "--config.model.blocks=(0, 1)"]
+    command += ["--config.model.groups=4", "--topology=cpu:4", "--programs=draw,audit", "--drawn=6"]
+    run = launch("plan", *command, f"--data={images.path}", f"--out={out}", "--queries=40", "--gallery=90")
     assert run.status == 0, run.said
     programs = json.loads(out.read_text())["topologies"]["cpu:4"]["programs"]
     assert programs["draw"]["images"] == 8, "a multiple of the devices"
@@ -330,6 +332,7 @@ def test_a_plan_is_told_and_written(tmp_path):
     assert sum(programs["audit"]["flops"].values()) == 2 * pairs * 16 * 16 / 4
     gathered = [one for one in programs["audit"]["collectives"] if one["kind"] == "all-gather"]
     assert gathered and all(one["group"] == 4 for one in gathered), "every device gets the gallery block"
+    assert programs["audit"]["memory"]["gallery block"] == pairs // 40 // 4 * (256 + 8 + 4) + pairs // 40 * 4, "bytes"
     assert programs["audit"]["fits"] and programs["audit"]["bound"]["seconds"] > 0
 
 

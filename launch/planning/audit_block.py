@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from launch.planning.programs import Program, held_bytes, placed
+from launch.planning.programs import Program, held_bytes, hosts, placed
 from memjax.audit.describe import Descriptor
 from memjax.audit.pairs import symmetry as symmetries
 from memjax.audit.pairs.blocks import cut
@@ -86,4 +86,5 @@ def audit_program(
         held={"queries": held_bytes((chunk, floors)), "gallery block": held_bytes((images, of_gallery))},
         images=blocks.chunk * blocks.width,
         unit="pairs",
+        hosts=hosts(mesh),
     )

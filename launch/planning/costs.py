@@ -159,7 +159,8 @@ def _compiled(program: Program, topology: Topology) -> Cost:
     memory["results"] = stats.output_size_in_bytes - stats.alias_size_in_bytes
     memory["temporaries"] = stats.temp_size_in_bytes
     memory["code"] = stats.generated_code_size_in_bytes
-    found = tally(read_module(text), topology.node, program.shares)
+    is_cluster = topology.of.platform == "cuda" and program.hosts  # elsewhere all devices have the same links
+    found = tally(read_module(text), program.hosts if is_cluster else [0] * topology.n_devices, program.shares)
     return Cost(
         **about,
         memory=memory,

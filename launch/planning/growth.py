@@ -61,26 +61,34 @@ def write_plot(rows: Mapping[str, Sequence[Row]], place: Path, title: str) -> No
     with style(LIGHT):
         figure, grid = new_figure((WIDTH, 4.6), rows=2, margins=(left, right + 0.6, bottom, top), gaps=(0.0, 0.45))
         fast, held = grid[:, 0]
+        most, largest = 1, 0.0
         for (machine, several), colour in zip(rows.items(), colours, strict=False):
             known = [(topology.n_devices, cost) for topology, cost in several if isinstance(cost, Cost)]
-            n = [number for number, _ in known]
-            speeds = [speed(cost) for _, cost in known]
+            if not known:
+                continue
+            n, speeds = [number for number, _ in known], [speed(cost) for _, cost in known]
             fast.plot(n, speeds, color=colour, linewidth=1.8, marker="o", markersize=4)
-            first = next(((number, one) for number, one in zip(n, speeds, strict=True) if not math.isnan(one)), None)
-            if first:  # dashed: every device as fast as the first
-                ideal = [first[1] * number / first[0] for number in n]
+            told = [(number, one) for number, one in zip(n, speeds, strict=True) if not math.isnan(one)]
+            if told:  # dashed: every device as fast as the first
+                ideal = [told[0][1] * number / told[0][0] for number in n]
                 fast.plot(n, ideal, color=colour, linewidth=1.0, linestyle=DASHES)
-            need = [(cost.need_bytes or math.nan) / GIB for _, cost in known]
+                fast.annotate(machine, told[-1], (7, 0), textcoords="offset points", color=colour, va="center")
+            need, have = [(cost.need_bytes or math.nan) / GIB for _, cost in known], known[0][1].have_bytes / GIB
             held.plot(n, need, color=colour, linewidth=1.8, marker="o", markersize=4)
-            held.axhline(known[0][1].have_bytes / GIB, color=colour, linewidth=1.0, linestyle=DASHES)
-            if known:
-                held.annotate(machine, (n[-1], need[-1]), (6, 0), textcoords="offset points", color=colour, va="center")
+            held.axhline(have, color=colour, linewidth=1.0, linestyle=DASHES)
+            most, largest = max(most, *n), max(largest, have)
+        ticks = [1 << power for power in range(0, 9, 2) if 1 << power <= most]
         for axes in (fast, held):
             axes.set_xscale("log", base=2)
-            axes.set_yscale("log")
-            axes.set_xticks([1 << power for power in range(0, 9, 2)], [str(1 << power) for power in range(0, 9, 2)])
+            axes.set_xticks(ticks, [str(tick) for tick in ticks])
+            axes.set_xlim(0.9, 1.1 * most)
+        fast.set_yscale("log")
+        fast.yaxis.set_major_formatter("{x:,g}")
+        held.set_ylim(0, 1.1 * largest)
+        for axes in (fast, held):
             axes.minorticks_off()
-        fast.set_title(f"{title}: images a second at most (dashed: in proportion)", parse_math=False)
+        fast.text(0.02, 0.98, title, transform=fast.transAxes, va="top", color=LIGHT.muted, parse_math=False)
+        fast.set_title("Images a second at most (dashed: in proportion)")
         held.set_title("GiB on one device (dashed: what it has)")
         held.set_xlabel("devices")
         place.write_bytes(encoded(figure, place.suffix.removeprefix(".")))

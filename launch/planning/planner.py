@@ -83,7 +83,7 @@ class Planner:
         found: dict[str, Any] = {}
         best: Setting = {}
         if is_whole:
-            tried = first_fitting(savings(self._config, topology.n_devices), lambda one: self._setting(topology, one))
+            tried = first_fitting(savings(self._config, topology), lambda one: self._setting(topology, one))
             best, cost = tried[-1]
             if not cost.fits:
                 best = {}

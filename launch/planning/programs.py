@@ -39,6 +39,7 @@ class Program:
     images: int  # that one run is of
     unit: str  # what those are: images, or pairs
     shares: Sequence[float] = ()  # how often its conditions' branches are taken, where that is known
+    hosts: Sequence[int] = ()  # of its devices, in the mesh's order; none: all are one's
 
 
 def train_program(config: Mapping[str, Any], shape: tuple[int, ...], devices: Sequence[Any]) -> Program:
@@ -71,6 +72,7 @@ def train_program(config: Mapping[str, Any], shape: tuple[int, ...], devices: Se
         images=config["batch_size"],
         unit="images",
         shares=_shares(config),
+        hosts=hosts(mesh),
     )
 
 
@@ -113,7 +115,8 @@ def draw_program(config: Mapping[str, Any], shape: tuple[int, ...], devices: Seq
     weights = placed(weights, jax.tree.map(lambda leaf: replicated(mesh), weights))
     jitted = jax.jit(apply, out_shardings=out, compiler_options=compiler_options(devices[0].platform))
     held = {"parameters": held_bytes(weights), "batch": held_bytes(given)}
-    return Program(name="draw", lowered=jitted.lower(weights, given), held=held, images=batch, unit="images")
+    lowered = jitted.lower(weights, given)
+    return Program(name="draw", lowered=lowered, held=held, images=batch, unit="images", hosts=hosts(mesh))
 
 
 def _train_mesh(devices: Sequence[Any], fsdp: int) -> Mesh:
@@ -122,6 +125,11 @@ def _train_mesh(devices: Sequence[Any], fsdp: int) -> Mesh:
         fitting = ", ".join(str(d) for d in range(1, n + 1) if n % d == 0)
         raise UserError(f"config.fsdp={fsdp} does not divide {n} devices; give one of {fitting}.")
     return jax.make_mesh((n // fsdp, fsdp), (DATA, FSDP), axis_types=(AxisType.Auto,) * 2, devices=list(devices))
+
+
+def hosts(mesh: Mesh) -> list[int]:
+    """Return which host each device of a mesh is of, in the mesh's order."""
+    return [device.process_index for device in mesh.devices.flat]
 
 
 def placed(tree: Any, shardings: Any) -> Any:

@@ -60,15 +60,15 @@ def _near(have: int) -> Callable[[tuple[int, int]], int]:
     return lambda known: abs(known[1] - have)
 
 
-def savings(config: Mapping[str, Any], n_devices: int) -> Iterator[Setting]:
+def savings(config: Mapping[str, Any], topology: Topology) -> Iterator[Setting]:
     """Yield settings that save memory, those that cost least time first; the first changes nothing.
 
-    `fsdp` splits parameters, optimizer and average, and gathers them when they are used; `microbatches` go through the
-    batch in parts; `remat` computes features a second time.
+    `fsdp` splits parameters, optimizer and average, within a node, and gathers them when they are used; `microbatches`
+    go through the batch in parts; `remat` computes features a second time.
     """
     block = {"ddpm": "model", "autoencoder": "autoencoder"}.get(config["task"])
     remat = {f"{block}.remat": True} if block and "remat" in config[block] and not config[block]["remat"] else {}
-    split = {"fsdp": n_devices} if n_devices > config["fsdp"] else {}
+    split = {"fsdp": topology.per_node} if topology.per_node > config["fsdp"] else {}
     yield {}
     if split:
         yield split
@@ -76,7 +76,7 @@ def savings(config: Mapping[str, Any], n_devices: int) -> Iterator[Setting]:
         yield remat
         yield {**split, **remat}
     parts = config.get("microbatches")
-    while parts and config["batch_size"] % (2 * parts * n_devices) == 0:
+    while parts and config["batch_size"] % (2 * parts * topology.n_devices) == 0:
         parts *= 2
         yield {**split, "microbatches": parts}
         if remat:

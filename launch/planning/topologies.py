@@ -50,10 +50,9 @@ class Topology:
         return self.n_devices * self.of.memory_bytes
 
     @property
-    def node(self) -> list[int]:
-        """Which node each device is in: where links are slower than inside."""
-        inside = 8 if self.of.platform == "cuda" else self.n_devices
-        return [device // inside for device in range(self.n_devices)]
+    def per_node(self) -> int:
+        """How many devices have the fast links among them: a node of GPUs, a whole slice of TPUs."""
+        return min(self.of.per_host, self.n_devices) if self.of.platform == "cuda" else self.n_devices
 
     def devices(self) -> list[Any]:
         """Return the devices, to compile for.
@@ -76,11 +75,10 @@ class Topology:
         if self.of.platform == "tpu":
             more = {"chips_per_host_bounds": [1, 1, 1]} if self.n_devices == 1 else {}
             return list(topologies.get_topology_desc(str(self), platform="tpu", **more).devices)
-        nodes = max(self.node) + 1
         found = topologies.get_topology_desc(
             self.machine,
             platform="cuda",
-            topology=f"1x{nodes}x{self.n_devices // nodes}",
+            topology=f"1x{self.n_devices // self.per_node}x{self.per_node}",
             target_config=_target(self.of),
         )
         return list(found.devices)
