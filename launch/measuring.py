@@ -36,6 +36,7 @@ def make_features(
     mesh: "Mesh",
     weights: Path | None = None,
     run: Path | None = None,
+    step: int | None = None,
     seed: int = 0,
 ) -> "Features":
     """Return what images of this shape [*space, channels] are compared in.
@@ -47,6 +48,7 @@ def make_features(
       mesh: whose devices share the work.
       weights: for "inception", the public file; see `memjax.models.inception_weights`.
       run: for "descriptor", its run.
+      step: of the run's weights; None: the newest.
       seed: for "random".
 
     Raises:
@@ -61,7 +63,7 @@ def make_features(
     if kind == "inception":
         return _inception(weights, tuple(shape), mesh)
     if kind == "descriptor":
-        return _descriptor(run, tuple(shape), mesh)
+        return _descriptor(run, step, tuple(shape), mesh)
     return _random(tuple(shape), mesh, seed) if kind == "random" else _pixels()
 
 
@@ -150,13 +152,13 @@ def _pixels() -> "Features":
     )
 
 
-def _descriptor(run: Path | None, shape: tuple[int, ...], mesh: "Mesh") -> "Features":
+def _descriptor(run: Path | None, step: int | None, shape: tuple[int, ...], mesh: "Mesh") -> "Features":
     from memjax.audit.fidelity.features import Features
     from memjax.sample.embed import open_embedder
 
     if run is None:
         raise UserError("features descriptor need a descriptor's run: give --run, the folder that launch.train wrote.")
-    embedder = open_embedder(run, mesh=mesh)
+    embedder = open_embedder(run, mesh=mesh, step=step)
     if embedder.shape != shape:
         raise UserError(
             f"images are of {_by(shape)}, the descriptor in {run} was trained on {_by(embedder.shape)}; prepare them "

@@ -1,5 +1,6 @@
 """The papers' claims, EMM and tau_mem on made-up studies: planted answers, either way, and what cannot be told."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -116,6 +117,8 @@ def test_nearness_to_training_is_corrected_for_the_sizes_of_the_sets():
     assert (neutral.scores.synthetic_to_train > neutral.scores.synthetic_to_heldout).mean() > 0.7
     assert outcome("A3", [neutral]) == "not reproduced"
     assert outcome("A3", [copier]) == "reproduced"
+    few = dataclasses.replace(copier.scores, n_nearest=5.0)  # it is few patients who are near to everything
+    assert outcome("A3", [dataclasses.replace(copier, scores=few)]) == "not reproduced"
 
 
 def test_volumes_are_told_by_their_edges():
@@ -156,7 +159,8 @@ def test_quality_is_blind_if_it_prefers_the_copier(copier, other, expected):
     rows = [row(300, generator="training", fid=copier), row(0, generator="unseen", fid=other)]
     noise = row(0, generator="noise", fid=500.0)
     elsewhere = row(0, n_train=256, fid=0.1)  # its FID is to other images
-    assert outcome("A5", [*rows, noise, elsewhere]) == expected
+    others = [row(0, seed=seed, fid=0.1) for seed in (1, 2, 3)]  # and theirs to those of other patients
+    assert outcome("A5", [*rows, noise, elsewhere, *others]) == expected
 
 
 def test_emm_lies_where_the_share_passes_nine_tenths():

@@ -116,8 +116,10 @@ def test_what_fails_is_told_and_the_rest_goes_on(tmp_path):
     assert "perform" in json.loads((grid[0].parts["train"].folder(tmp_path) / "failed.json").read_text())["trace"]
 
     done.clear()  # the same command tries again what failed, and nothing else
-    again = quiet_work(tmp_path, lambda stage, workdir: done.append(stage.name) or {})
+    reports = []
+    again = quiet_work(tmp_path, lambda stage, workdir: done.append(stage.name) or {}, lambda: reports.append(1))
     again.do(grid)
+    assert len(reports) == 1  # of what was done before the report tells already
     assert done == [stage.name for stage in grid[0].stages if stage.kind not in ("source", "data")]
     assert not known_failures(grid, tmp_path)
 
@@ -134,6 +136,29 @@ def test_images_that_cannot_be_had_end_the_study_before_it_begins(tmp_path):
     with pytest.raises(UserError, match="the cell n_train=800 cannot be: n_train=800, but"):
         quiet_work(tmp_path, perform).prepare(cells(study(n_train=(8, 800))))
     assert set(done) == {"source", "data"}
+
+
+def test_controls_are_drawn_before_anything_is_trained(tmp_path):
+    """There may be too few images for them."""
+    done = []
+    quiet_work(tmp_path, lambda stage, workdir: done.append(stage.kind) or {}).prepare(
+        cells(study(generator=("ddpm", "training")))
+    )
+    assert done == ["source", "data", "sample"]
+
+
+def test_weights_of_features_are_named_by_what_is_in_the_file(tmp_path):
+    def name(file, content):
+        (tmp_path / file).write_bytes(content)
+        c = study()
+        c["quality"] |= {"features": "inception", "weights": str(tmp_path / file)}
+        return cells(c)[0].parts["quality"].name
+
+    assert name("one.pth", b"1") == name("elsewhere.pth", b"1") != name("two.pth", b"2")
+    c = study()
+    c["quality"] |= {"features": "inception", "weights": str(tmp_path / "nowhere.pth")}
+    with pytest.raises(UserError, match="there is no such file"):
+        cells(c)
 
 
 def test_a_full_disk_ends_the_study(tmp_path):

@@ -8,8 +8,8 @@
 The paper's control (row 3) for what all images of one kind have in common: synthetic images against test images.
 
 The grid is that of A1, and shares all its work (`launch.study --shared`); what differs is what is asked. A maximum over
-more images is larger, so the audit compares sets of equal size. The controls `training` and `unseen` show both ends: a
-generator that hands back training images, and one that makes real images of others.
+more images is larger, so what is found is compared with what the sizes of both sets explain. The controls `training`
+and `unseen` show both ends: a generator that hands back training images, and one that makes real images of others.
 """
 
 from ml_collections import config_dict

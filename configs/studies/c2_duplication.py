@@ -5,9 +5,9 @@
     python -m launch.study --config=configs/studies/c2_duplication.py:smoke --workdir=/tmp/c2
 
 A tenth of the training images (`config.duplicated_share`) is in the training set once, 4 times or 16 times; all else,
-the number of images seen among it, is equal. The most repeated ones are also taken out again by the audit's own search,
-which leaves each image once. Public sets hold such images: of 5232 radiographs of Kermany et al. 50 are
-byte for byte another one.
+the number of images seen among it, is equal. Beside the most repeated ones stands a set without any: what the audit's
+own search leaves of the source, each image once. Public sets hold such images: of 5232 radiographs of Kermany et al.
+50 are byte for byte another one.
 """
 
 from ml_collections import config_dict

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from configs.studies.base import AXES
 from launch.studying.stage import Stage, with_needs
 from memjax.data.manifest import read_manifest
 from memjax.data.store import is_store
+from memjax.digest import file_digest
 from memjax.errors import UserError
 from memjax.study.row import Value
 
@@ -126,7 +128,7 @@ def _parts(config: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, St
         parts["descriptor"] = descriptor
     audit = _audit(config, data, sample, descriptor)
     if chosen["release"]:
-        parts["sample"] = Stage(kind="release", settings={}, after={"audit": audit})
+        parts["sample"] = Stage(kind="release", settings={"chosen_by": "the score"}, after={"audit": audit})
         audit = _audit(config, data, parts["sample"], descriptor)
     parts["audit"] = audit
     if config["quality"]["features"] != "none":
@@ -230,13 +232,24 @@ def _audit(config: Mapping[str, Any], data: Stage, sample: Stage, descriptor: St
 
 
 def _quality(config: Mapping[str, Any], data: Stage, sample: Stage, descriptor: Stage | None) -> Stage:
-    settings = dict(config["quality"])
+    settings, aside = dict(config["quality"]), {}
     after = {"data": data, "sample": sample}
+    if settings["weights"]:
+        aside["weights"] = str(Path(settings["weights"]).expanduser())
+        settings["weights"] = _content(aside["weights"])
     if settings["features"] == "descriptor":
         if descriptor is None:
             raise UserError("config.quality.features=descriptor needs one: give config.descriptor its config.")
         after["descriptor"] = descriptor
-    return Stage(kind="quality", settings=settings, after=after)
+    return Stage(kind="quality", settings=settings, after=after, aside=aside)
+
+
+@functools.cache  # every cell asks
+def _content(path: str) -> str:
+    """Return the digest of a file."""
+    if not Path(path).is_file():
+        raise UserError(f"config.quality.weights={path}: there is no such file.")
+    return file_digest(Path(path))
 
 
 def _merge(into: dict[str, Any], changes: Mapping[str, Any], where: str) -> None:

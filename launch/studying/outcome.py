@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,9 +37,10 @@ def keep(folder: Path, findings: "Findings") -> None:
         "f_ratio": float(np.mean(-ratio[0] < _COPIED_RATIO)) if ratio else math.nan,
     }
     searches = {name: getattr(findings, name) for name in _SEARCHES}
-    best = {name: found.score[:, 0] if found else np.array([]) for name, found in searches.items()}
+    best: dict[str, Any] = {name: found.score[:, 0] if found else np.array([]) for name, found in searches.items()}
+    best |= {"is_copy": findings.decision.is_copy, "n_nearest": np.array(_n_nearest(findings))}
     with whole_file(folder / _SCORES) as partial, partial.open("wb") as file:
-        np.savez(file, **best, is_copy=findings.decision.is_copy)
+        np.savez(file, **best)
     with whole_file(folder / _COUNTED) as partial:
         partial.write_text(json.dumps(told) + "\n", encoding="utf-8")
 
@@ -119,7 +121,25 @@ def _memorization(told: Mapping[str, Any]) -> Memorization:
 
 def _scores(path: Path) -> Scores:
     with np.load(path, allow_pickle=False) as file:
-        return Scores(**{name: file[name] for name in (*_SEARCHES, "is_copy")})
+        n_nearest = float(file["n_nearest"]) if "n_nearest" in file else math.nan  # older audits do not have it
+        return Scores(**{name: file[name] for name in (*_SEARCHES, "is_copy")}, n_nearest=n_nearest)
+
+
+def _n_nearest(findings: "Findings") -> float:
+    """Return how many patients the synthetic images' nearest real images are of, in effect: 1 / sum of squared shares.
+
+    Real images that are near to everything are the nearest of many; so few patients decide on which side most nearest
+    images are. nan without held-out images.
+    """
+    train, heldout = findings.synthetic_to_train, findings.synthetic_to_heldout
+    if heldout is None or findings.heldout is None:
+        return math.nan
+    is_train = train.score[:, 0] >= heldout.score[:, 0]
+    ids = np.where(is_train, train.id[:, 0], heldout.id[:, 0])
+    sides = (findings.heldout.store.items, findings.train.store.items)
+    known = [(bool(side), int(id_)) for side, id_ in zip(is_train, ids, strict=True) if id_ >= 0]
+    counts = np.array([*Counter((side, sides[side][id_].patient or id_) for side, id_ in known).values()])
+    return float(counts.sum() ** 2 / np.square(counts).sum()) if len(counts) else math.nan
 
 
 def _quality(cell: Cell, workdir: Path) -> Quality | None:

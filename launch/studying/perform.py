@@ -121,7 +121,7 @@ def _data(stage: Stage, workdir: Path, folder: Path) -> dict[str, Any]:
 
 def _train(stage: Stage, workdir: Path, folder: Path) -> dict[str, Any]:
     from launch import training
-    from memjax.artifacts.weights import read_weights
+    from memjax.artifacts.weights import read_weights, written_steps
 
     data = stage.after["data"].folder(workdir)
     heldout = data / "heldout"
@@ -139,6 +139,11 @@ def _train(stage: Stage, workdir: Path, folder: Path) -> dict[str, Any]:
         )
     if outcome.was_asked:
         raise KeyboardInterrupt
+    if outcome.is_copying and not written_steps(run / "weights"):
+        raise UserError(
+            f"the monitor saw copies at its first look, after {outcome.step} steps, and there are no weights of "
+            "before; let it look earlier (every.monitor of the generator's config)."
+        )
     leaves, about, _ = read_weights(run / "weights", step=None if stops else _kept(outcome, stage))
     return {
         "run": run.name,
@@ -153,8 +158,11 @@ def _run_folder(folder: Path, steps: int) -> Path:
     """Return where to train: beside a run that went farther and kept nothing of this step."""
     from memjax.artifacts.weights import written_steps
 
-    written = written_steps(folder / "run" / "weights")
-    return folder / ("run" if steps in written or max(written, default=0) < steps else f"run-{steps}")
+    run = folder / "run"
+    written = written_steps(run / "weights")
+    saved = [int(path.name) for path in (run / "checkpoints").glob("[0-9]*") if path.name.isdecimal()]
+    farthest = max([*written, *saved], default=0)  # of an interrupted one there is a checkpoint, and no weights
+    return run if steps in written or farthest <= steps else folder / f"run-{steps}"
 
 
 def _run_of(stage: Stage, workdir: Path) -> tuple[Path, int]:
@@ -245,11 +253,11 @@ def _control(stage: Stage, workdir: Path, out: Path) -> None:
 
 
 def _sets(stage: Stage, workdir: Path) -> "dict[str, ImageSet]":
-    from memjax.audit.findings import ImageSet
+    from memjax.audit.findings import ImageSet, Role
     from memjax.data.store import Store
 
     data = stage.after["data"].folder(workdir)
-    places = {"train": data / "train", "synthetic": images_of(stage.after["sample"], workdir)}
+    places: dict[Role, Path] = {"train": data / "train", "synthetic": images_of(stage.after["sample"], workdir)}
     if (data / "heldout").exists():
         places["heldout"] = data / "heldout"
     return {role: ImageSet(role=role, given=role, store=Store.open(path)) for role, path in places.items()}
@@ -303,7 +311,8 @@ def _release(stage: Stage, workdir: Path, folder: Path) -> dict[str, Any]:
     from memjax.audit.release import release
 
     audited = stage.after["audit"]
-    findings = _findings(audited, workdir, audited.folder(workdir))
+    # The audit's own detector alone chooses: the others, also all together, have to judge what it leaves.
+    findings = dataclasses.replace(_findings(audited, workdir, audited.folder(workdir)), agreement=None)
     if not (folder / "released").exists():
         given = images_of(audited.after["sample"], workdir)
         if not release(folder / "released", findings, given):
@@ -322,10 +331,12 @@ def _quality(stage: Stage, workdir: Path, folder: Path) -> dict[str, Any]:
     how, sets = stage.settings, _sets(stage, workdir)
     stores = {role: one.store for role, one in sets.items()}
     descriptor = stage.after.get("descriptor")
+    run, step = _run_of(descriptor, workdir) if descriptor else (None, None)
     features = make_features(
         how["features"],
-        weights=Path(how["weights"]).expanduser() if how["weights"] else None,
-        run=_run_of(descriptor, workdir)[0] if descriptor else None,
+        weights=Path(stage.aside["weights"]) if how["weights"] else None,
+        run=run,
+        step=step,
         shape=stores["train"].manifest.shape,
         mesh=audit_mesh(),
     )

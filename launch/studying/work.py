@@ -9,7 +9,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ class Work:
         self._began_ns = began.stat().st_mtime_ns  # by the file system's clock, which all machines share
 
     def prepare(self, cells: Sequence[Cell]) -> None:
-        """Do all stages that only choose images; what fails here fails before anything long has begun.
+        """Do all stages that only choose images, controls' samples too; what fails here fails before what is long.
 
         Raises:
           UserError: a cell's images cannot be had.
@@ -69,7 +69,6 @@ class Work:
 
     def _through(self, todo: Sequence[tuple[Cell, Sequence[Stage]]], on_finished: Callable[[], object]) -> None:
         left = list(enumerate(todo, 1))
-        told: set[str] = set()
         wait_s = _FIRST_WAIT_S
         while left:
             waiting = []
@@ -79,8 +78,7 @@ class Work:
                 is_further |= moved
                 if state == "waiting":
                     waiting.append((number, (cell, stages)))
-                elif moved or cell.name not in told:
-                    told.add(cell.name)
+                elif moved:  # else it was done or failed before, or whoever ended it has told
                     on_finished()
             left = waiting
             wait_s = _FIRST_WAIT_S if is_further else min(2 * wait_s, _LONGEST_WAIT_S)
@@ -169,7 +167,7 @@ def known_failures(cells: Sequence[Cell], workdir: Path) -> dict[str, str]:
 
 
 def _first_of(cell: Cell) -> list[Stage]:
-    return [stage for stage in cell.stages if stage.kind in ("source", "data")]
+    return [stage for stage in cell.stages if stage.kind in ("source", "data") or "control" in stage.settings]
 
 
 @contextmanager
@@ -187,6 +185,6 @@ def _timed(spent: Path) -> Iterator[Callable[[], float]]:
     try:
         yield seconds
     except BaseException:
-        if spent.parent.exists():
+        with suppress(OSError):  # a full disk must not hide what happened
             spent.write_text(f"{seconds():.1f}", encoding="ascii")
         raise

@@ -170,7 +170,7 @@ def _verdict(key: str, claim: Claim, rows: Sequence[Row]) -> Verdict:
 def _left_out(rows: Sequence[Row]) -> str:
     """Name the cells that could not be asked."""
     failed = [row.cell for row in rows if row.status == "failed"]
-    open_ = [row.cell for row in rows if row.status in ("running", "waiting")]
+    open_ = [row.cell for row in rows if row.status == "waiting"]
     parts = [
         f"{many(len(names), 'cell')} {word} ({_some(names)})"
         for names, word in ((failed, "failed"), (open_, "not finished"))

@@ -39,13 +39,19 @@ def _fid(row: Row) -> float | None:
 def _ordered(one: Row, other: Row) -> tuple[Row, Row] | None:
     """Return (copies more, copies less); None where they have other training images or do not differ."""
     assert one.quality and other.quality and one.facts and other.facts
-    same = one.axes.get("source") == other.axes.get("source") and one.facts.n_train == other.facts.n_train
-    if not same or one.quality.features != other.quality.features:
+    if _images(one) != _images(other) or one.quality.features != other.quality.features:
         return None
     mine, theirs = COPIED.of(one), COPIED.of(other)
     assert mine is not None and theirs is not None
     sign = differ(mine, theirs)
     return None if not sign else (one, other) if sign > 0 else (other, one)
+
+
+def _images(row: Row) -> tuple[object, ...]:
+    """Return all that decides which images a cell was trained on; the seed does: it orders the patients."""
+    assert row.facts is not None, "a finished cell says what it is made of"
+    axes = ("source", "thinning", "duplicates", "deduplicate", SEED)
+    return (*(row.axes.get(name) for name in axes), row.facts.n_train)
 
 
 def _preferred(pairs: Sequence[tuple[Row, Row]], score: Callable[[Row], float]) -> int:
@@ -58,15 +64,8 @@ def _control(scored: Sequence[Row]) -> str:
     for row in scored:
         if row.axes.get("generator") != "training":
             continue
-        assert row.facts and row.quality
-        rivals = [
-            other
-            for other in scored
-            if other is not row
-            and other.facts
-            and other.axes.get("source") == row.axes.get("source")
-            and other.facts.n_train == row.facts.n_train
-        ]
+        assert row.quality
+        rivals = [other for other in scored if other is not row and _images(other) == _images(row)]
         copied = COPIED.of(row)
         assert copied is not None
         if rivals:

@@ -35,6 +35,7 @@ class Scores:
     train_to_synthetic: np.ndarray  # float64 [N]
     is_copy: np.ndarray  # bool [S]
     train_to_heldout: np.ndarray | None = None  # float64 [N]; None: not kept
+    n_nearest: float = float("nan")  # effective number of patients among the synthetic images' nearest real images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

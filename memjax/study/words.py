@@ -69,7 +69,7 @@ def by_cell(rows: Sequence[Row]) -> list[tuple[str, Interval]]:
 def headlines(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> list[Headline]:
     """Return the numbers at the top: cells, the most copies, claims."""
     statuses = Counter(row.status for row in rows)
-    open_ = statuses["running"] + statuses["waiting"]
+    open_ = statuses["waiting"]
     notes = [
         f"{count(number)} {word}" for number, word in ((statuses["failed"], "failed"), (open_, "to come")) if number
     ]
@@ -111,7 +111,7 @@ def alerts(rows: Sequence[Row]) -> list[Alert]:
     if statuses["failed"]:
         text = f"{many(statuses['failed'], 'cell has', 'cells have')} failed; what would be found there is missing."
         found.append(Alert(text=text, href="#failed"))
-    open_ = statuses["running"] + statuses["waiting"]
+    open_ = statuses["waiting"]
     if open_:
         found.append(Alert(text=f"{many(open_, 'cell is', 'cells are')} not finished: the verdicts may change."))
     few = [row.quality for row in rows if row.quality and math.isfinite(row.quality.fid)]
