@@ -48,7 +48,7 @@ _SYMMETRY = flags.DEFINE_enum("symmetry", "none", list(SYMMETRIES), "audit: unde
 
 def main() -> None:
     """Tell what it costs."""
-    from launch.planning import tell, topologies
+    from launch.planning import topologies
 
     chosen = _chosen()
     config = _CONFIG.value.to_dict()
@@ -58,6 +58,7 @@ def main() -> None:
     every = [one for topology in chosen for one in topologies.family(topology.machine) if one.n_devices <= _MOST.value]
     topologies.set_environment([*chosen, *(every if _GROWTH.value else [])])
 
+    from launch.planning import tell  # with JAX, which reads its environment but once
     from launch.planning.planner import Planner
 
     planner = Planner(config, shape, remembered=boot.place_if_given(_CACHE), tell=boot.say)
@@ -73,7 +74,7 @@ def main() -> None:
     if _GROWTH.value:
         found["growth"] = _growth(planner, config, chosen)
     if _OUT.value:
-        boot.place(_OUT).write_text(json.dumps(found, indent=1), encoding="utf-8")
+        _room(_OUT).write_text(json.dumps(found, indent=1), encoding="utf-8")
     if refused:
         raise UserError(" ".join(refused))
 
@@ -94,6 +95,13 @@ def _chosen() -> "list[Topology]":
     if _PLOT.value and not _PLOT.value.endswith((".svg", ".png")):
         raise UserError(f"--plot={_PLOT.value} must end with .svg or .png.")
     return chosen
+
+
+def _room(flag: flags.FlagHolder[str | None]) -> Path:
+    """Return the file that a flag names; its folder is made."""
+    file = boot.place(flag)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
 
 
 def _name() -> str:
@@ -136,7 +144,7 @@ def _growth(planner: "Planner", config: Mapping[str, Any], chosen: "Sequence[Top
         rows[machine] = grown(config, machine, _MOST.value, planner.train)
         print(tell.told_growth(rows[machine]), end="\n\n", flush=True)
     if _PLOT.value:
-        write_plot(rows, boot.place(_PLOT), _name().removeprefix("configs/"))
+        write_plot(rows, _room(_PLOT), _name().removeprefix("configs/"))
     return {machine: planner.growth_as_json(several) for machine, several in rows.items()}
 
 
