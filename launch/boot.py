@@ -26,6 +26,8 @@ USER_ERROR = 2
 RUN_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 INTERRUPTED = 130
 
+at_end: list[Callable[[int], object]] = []  # called with the exit status before the process ends
+
 _DISK_OR_PLACE = (  # what the machine, or the place that the user chose, is to blame for
     errno.EDQUOT,
     errno.EEXIST,
@@ -192,6 +194,17 @@ def pairs_bar(what: str, pairs: int) -> Callable[[int], object]:
 
 
 def _guarded(main: Callable[[], int | None]) -> int:
+    """Return the exit status of `main`; what is our mistake comes through."""
+    status = 1
+    try:
+        status = _status(main)
+        return status
+    finally:
+        for told in at_end:
+            told(status)
+
+
+def _status(main: Callable[[], int | None]) -> int:
     try:
         return main() or 0
     except UserError as error:

@@ -18,6 +18,7 @@ from typing import Any
 from absl import flags
 
 from launch import boot, rollcall
+from launch.watch import Watch
 from memjax.errors import UserError
 
 _CLUSTER = flags.DEFINE_enum(
@@ -94,7 +95,7 @@ def join(facts: Mapping[str, Any]) -> None:
         return
     import jax
 
-    rollcall.call(
+    peers = rollcall.call(
         found.coordinator,
         found.count,
         found.index,
@@ -102,6 +103,7 @@ def join(facts: Mapping[str, Any]) -> None:
         timeout_s=_JOIN.value,
         tell=boot.say,
     )
+    boot.at_end.append(Watch(peers, found.count, lost_after_s=_LOST.value).ended)
     jax.config.update("jax_enable_preemption_service", True)
     jax.distributed.initialize(
         found.coordinator,

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from launch.watch import Peer
 from memjax.errors import UserError
 
 _SILENT_S = 15.0  # of waiting, before the person who waits is told for whom
@@ -29,8 +30,8 @@ def call(
     *,
     timeout_s: float,
     tell: Callable[[str], object] = lambda text: None,
-) -> None:
-    """Return once all processes are there and were asked to do the same.
+) -> list[Peer]:
+    """Return once all processes are there and were asked to do the same: to process 0 all others, to these process 0.
 
     Args:
       coordinator: HOST:PORT of process 0.
@@ -50,10 +51,7 @@ def call(
         "host": socket.gethostname(),
         "facts": json.loads(json.dumps(facts, default=str)),
     }
-    if index == 0:
-        _lead(host, port, mine, timeout_s, tell)
-    else:
-        _answer_to(host, port, mine, timeout_s)
+    return _lead(host, port, mine, timeout_s, tell) if index == 0 else [_answer_to(host, port, mine, timeout_s)]
 
 
 def address(coordinator: str) -> tuple[str, int]:
@@ -92,35 +90,32 @@ def differences(calls: Sequence[Mapping[str, Any]]) -> str | None:
     return None
 
 
-def _lead(host: str, port: int, mine: Mapping[str, Any], timeout_s: float, tell: Callable[[str], object]) -> None:
+def _lead(host: str, port: int, mine: Mapping[str, Any], timeout_s: float, tell: Callable[[str], object]) -> list[Peer]:
     """As process 0, hear everyone, and tell all what came of it."""
     count, end = mine["count"], time.monotonic() + timeout_s
     came: dict[int, Mapping[str, Any]] = {}
-    heard: list[socket.socket] = []
+    heard: list[Peer] = []
     refused: str | None = None
     is_told = False
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(_listening(host, port))
-        server.settimeout(min(0.5, timeout_s))
-        while len(heard) < count - 1:
-            left = end - time.monotonic()
-            if left <= 0:
-                break
-            if not is_told and left < timeout_s - _SILENT_S:
-                tell(f"waiting for {_named(_missing(came, count), count)} at {host}:{port} …")
-                is_told = True
-            try:
-                other, _ = server.accept()
-            except TimeoutError:
-                continue
-            stack.enter_context(other)
-            said = _heard(other)
-            if said is None:
-                continue
-            heard.append(other)
-            if refused is None and (refused := _impossible(said, mine, came)):
-                end = min(end, time.monotonic() + _LATE_S)  # for the others to hear it, too
-            came.setdefault(said["index"], said)
+    with contextlib.ExitStack() as refusals:
+        with _listening(host, port) as server:
+            server.settimeout(min(0.5, timeout_s))
+            while len(heard) < count - 1 and (left := end - time.monotonic()) > 0:
+                if not is_told and left < timeout_s - _SILENT_S:
+                    tell(f"waiting for {_named(_missing(came, count), count)} at {host}:{port} …")
+                    is_told = True
+                try:
+                    other, _ = server.accept()
+                except TimeoutError:
+                    continue
+                said = _heard(other)
+                if said is None:
+                    other.close()
+                    continue
+                heard.append(Peer(said["index"], str(said["host"]), refusals.enter_context(other)))
+                if refused is None and (refused := _impossible(said, mine, came)):
+                    end = min(end, time.monotonic() + _LATE_S)  # for the others to hear it, too
+                came.setdefault(said["index"], said)
         if refused is None and len(heard) < count - 1:
             refused = (
                 f"{_named(_missing(came, count), count)} did not join within {timeout_s:g} s at {host}:{port}; see "
@@ -128,10 +123,13 @@ def _lead(host: str, port: int, mine: Mapping[str, Any], timeout_s: float, tell:
             )
         if refused is None:
             refused = differences([mine, *(came[index] for index in sorted(came))])
-        for other in heard:
-            _say(other, refused)
-    if refused:
-        raise UserError(refused)
+        for peer in heard:
+            with contextlib.suppress(OSError):  # whoever has gone is missed by those who are there
+                peer.connection.sendall(json.dumps({"refused": refused, "host": mine["host"]}).encode() + b"\n")
+        if refused:
+            raise UserError(refused)
+        refusals.pop_all()  # the connections stay
+    return heard
 
 
 def _impossible(said: Mapping[str, Any], mine: Mapping[str, Any], came: Mapping[int, Mapping[str, Any]]) -> str | None:
@@ -151,7 +149,7 @@ def _impossible(said: Mapping[str, Any], mine: Mapping[str, Any], came: Mapping[
     return None
 
 
-def _answer_to(host: str, port: int, mine: Mapping[str, Any], timeout_s: float) -> None:
+def _answer_to(host: str, port: int, mine: Mapping[str, Any], timeout_s: float) -> Peer:
     """As another process, tell process 0 who one is, and hear what it says."""
     who = f"process {mine['index']} of {mine['count']}"
     end = time.monotonic() + timeout_s
@@ -166,17 +164,16 @@ def _answer_to(host: str, port: int, mine: Mapping[str, Any], timeout_s: float) 
                     "see that it was started on that host, and that hosts reach each other on that port."
                 ) from None
             time.sleep(0.2)
-    with leader:
-        try:
-            leader.sendall(json.dumps(mine).encode() + b"\n")
-            leader.settimeout(timeout_s + _ANSWER_S)
-            said = _line(leader)
-        except OSError:
-            said = None
-    if said is None:
-        raise UserError(f"{who} lost process 0 at {host}:{port} before all had joined; see what that one says.")
-    if said.get("refused"):
-        raise UserError(said["refused"])
+    said = None
+    with contextlib.suppress(OSError):
+        leader.sendall(json.dumps(mine).encode() + b"\n")
+        leader.settimeout(timeout_s + _ANSWER_S)
+        said = _line(leader)
+    if said is None or said["refused"]:
+        leader.close()
+        lost = f"{who} lost process 0 at {host}:{port} before all had joined; see what that one says."
+        raise UserError(said["refused"] if said else lost)
+    return Peer(0, said["host"], leader)
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -201,15 +198,17 @@ def _heard(other: socket.socket) -> Mapping[str, Any] | None:
 
 
 def _line(other: socket.socket) -> dict[str, Any] | None:
-    with other.makefile("rb") as file, contextlib.suppress(ValueError):
-        said = json.loads(file.readline(_LINE_BYTES))
+    """Return the next line, as JSON; nothing behind it is read."""
+    text = bytearray()
+    while not text.endswith(b"\n") and len(text) < _LINE_BYTES:
+        some = other.recv(1 << 16)
+        if not some:
+            return None
+        text += some
+    with contextlib.suppress(ValueError):
+        said = json.loads(text)
         return said if isinstance(said, dict) else None
     return None
-
-
-def _say(other: socket.socket, refused: str | None) -> None:
-    with contextlib.suppress(OSError):  # whoever has gone is missed by those who are there
-        other.sendall(json.dumps({"refused": refused}).encode() + b"\n")
 
 
 def _missing(came: Mapping[int, object], count: int) -> list[int]:

@@ -32,8 +32,8 @@ _CHANGE = flags.DEFINE_bool("allow_config_change", False, "Go on with a run alth
 _WORKERS = flags.DEFINE_integer("workers", 0, "Processes that load and augment images; 0: threads.", lower_bound=0)
 _DEVICES = flags.DEFINE_integer("devices", None, "How many devices to use; default: all.", lower_bound=1)
 _PROFILE = flags.DEFINE_list("profile", [], "Two steps between which the profiler runs, for example 20,30.")
-_STOPPED = flags.DEFINE_integer(
-    "stopped_status", 0, "Exit status after SIGTERM; 75 asks whoever started it to run it again.", 0, 125
+_STOPPED = flags.DEFINE_enum(
+    "stopped_status", "0", ["0", "75"], "Exit status after SIGTERM; 75 asks whoever started it to run it again."
 )
 
 
@@ -60,7 +60,7 @@ def main() -> int:
     if not outcome.was_asked:
         return 0
     boot.say(f"stopped after step {outcome.step}, which is saved; the same command goes on")
-    return stop.status(_STOPPED.value)
+    return stop.status(after_sigterm=int(_STOPPED.value))
 
 
 def _config() -> dict[str, Any]:

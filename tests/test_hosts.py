@@ -13,6 +13,7 @@ from launching import ROOT, launch
 
 from launch import boot
 from launch.rollcall import call
+from launch.watch import Peer, Watch
 from memjax.errors import UserError
 
 # As `srun` on two nodes of four GPUs sets them, one process a node.
@@ -125,11 +126,13 @@ def test_contradictions_are_told(processes, environment, flags, told):
 
 def roll(port, calls, timeout_s=10.0):
     """Call the roll with one thread for each (index, count, facts); return what refused each, "" if nothing did."""
-    said = [""] * len(calls)
+    said, peers = [""] * len(calls), []
 
     def one(number, index, count, facts):
         try:
-            call(f"127.0.0.1:{port}", count, index, facts, timeout_s=timeout_s)
+            for peer in call(f"127.0.0.1:{port}", count, index, facts, timeout_s=timeout_s):
+                peers.append((index, peer.index))
+                peer.connection.close()
         except UserError as error:
             said[number] = str(error)
 
@@ -138,6 +141,8 @@ def roll(port, calls, timeout_s=10.0):
         thread.start()
     for thread in threads:
         thread.join(60)
+    if len(calls) == 4 and not any(said):  # process 0 has a connection to each of the others
+        assert sorted(peers) == [*((0, i) for i in (1, 2, 3)), *((i, 0) for i in (1, 2, 3))]
     return said
 
 
@@ -208,30 +213,83 @@ def test_a_run_that_was_asked_to_stop_says_by_its_status_whether_to_run_it_again
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before
 
 
+@pytest.fixture
+def watching():
+    """Process 0 and its two others as (watches, what each said, how each was ended)."""
+    pairs = [socket.socketpair() for _ in range(2)]
+    said, ended = [[], [], []], [[], [], []]
+    peers = [[Peer(i + 1, f"h{i + 1}", near) for i, (near, _) in enumerate(pairs)]]
+    peers += [[Peer(0, "h0", far)] for _, far in pairs]
+    watches = [
+        Watch(of, 3, lost_after_s=10, tell=said[i].append, end=ended[i].append, grace_s=0.05)
+        for i, of in enumerate(peers)
+    ]
+    yield watches, said, ended
+    for connection in sum(pairs, ()):
+        connection.close()
+
+
+def until(condition):
+    end = time.monotonic() + 20
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert condition()
+
+
+@pytest.mark.parametrize(
+    ("last", "status", "told"),
+    [(None, 75, "error: process 2 of 3 (h2) was killed"), (2, 2, "error: process 2 of 3 (h2) failed with status 2")],
+)
+def test_who_is_killed_or_fails_ends_the_others_who_name_it(watching, last, status, told):
+    watches, said, ended = watching
+    if last is None:
+        watches[2]._peers[0].connection.shutdown(socket.SHUT_RDWR)  # as the system does for who is killed
+    else:
+        watches[2].ended(last)
+    until(lambda: ended[0] and ended[1])
+    assert ended[:2] == [[status], [status]]
+    assert said[0] == said[1] and len(said[0]) == 1 and said[0][0].startswith(told)
+
+
+def test_who_ends_in_order_ends_nobody(watching):
+    watches, said, ended = watching
+    for watch, status in zip(watches[::-1], (0, 75, 0), strict=True):
+        watch.ended(status)
+        for peer in watch._peers.values():
+            peer.connection.shutdown(socket.SHUT_RDWR)
+    for watch in watches:
+        watch._thread.join(20)
+    assert said == ended == [[], [], []]
+
+
 # One of several that trains: joins by the flags, and after each step asks whether to stop.
 PROCESS = """
-import sys, time
-from absl import flags
+import time
 from launch import boot, hosts
-flags.FLAGS(sys.argv)
-hosts.join({"config": {"seed": 3}})
-with boot.StopRequests() as stop:
-    print("joined", flush=True)
-    for step in range(1, 3000):
-        if stop(step):
-            print(step, flush=True)
-            sys.exit(stop.status())
-        time.sleep(0.02)
+
+def main():
+    hosts.join({"config": {"seed": 3}})
+    with boot.StopRequests() as stop:
+        print("joined", flush=True)
+        for step in range(1, 3000):
+            if stop(step):
+                print(step, flush=True)
+                return stop.status()
+            time.sleep(0.02)
+
+boot.run(main)
 """
 
 
-def test_slurms_signal_to_one_process_ends_all_after_the_same_step(port):
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGKILL])
+def test_a_signal_to_one_process_ends_all_to_be_run_again(port, number):
     joined = [f"--coordinator=127.0.0.1:{port}", "--n_processes=2"]
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", PROCESS, *joined, f"--process_id={i}"],
             cwd=ROOT,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "XLA_FLAGS": ""},
         )
@@ -239,7 +297,11 @@ def test_slurms_signal_to_one_process_ends_all_after_the_same_step(port):
     ]
     for process in processes:
         assert process.stdout and process.stdout.readline() == "joined\n"
-    processes[1].send_signal(signal.SIGUSR1)
-    steps = [process.communicate(timeout=120)[0] for process in processes]
-    assert len({said.splitlines()[-1] for said in steps}) == 1  # before it stand lines of the runtime
-    assert [process.returncode for process in processes] == [75, 75]
+    processes[1].send_signal(number)
+    ended = [process.communicate(timeout=120) for process in processes]
+    if number == signal.SIGKILL:
+        assert [process.returncode for process in processes] == [75, -number]
+        assert "error: process 1 of 2 (" in ended[0][1] and ") was killed" in ended[0][1]
+    else:
+        assert [process.returncode for process in processes] == [75, 75], ended
+        assert len({said.splitlines()[-1] for said, _ in ended}) == 1  # the step; before it stand lines of the runtime

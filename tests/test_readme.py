@@ -34,6 +34,7 @@ def test_every_launcher_is_documented_and_exists():
         "measuring",
         "hosts",
         "rollcall",
+        "watch",
     }
     assert launchers - {f"launch.{part}" for part in parts} <= named
 
