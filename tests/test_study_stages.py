@@ -74,3 +74,19 @@ def test_what_there_is_not_is_told_before_anything_is_trained(part, changes, tol
     (c[part] if part else c).update(changes)
     with pytest.raises(UserError, match=told):
         check_asked(c)
+
+
+def test_a_longer_training_took_what_the_shorter_ones_took_that_it_goes_on_from(tmp_path):
+    for mark, seconds, run in ((10, 3.0, "run"), (15, 50.0, "run-15"), (20, 5.0, "run"), (30, 100.0, "run")):
+        stage = Stage(kind="train", settings={}, mark=mark)
+        stage.folder(tmp_path).mkdir(parents=True, exist_ok=True)
+        stage.finish(tmp_path, seconds, {"run": run})
+    assert outcome._seconds(Stage(kind="train", settings={}, mark=20), tmp_path) == 8
+
+
+def test_a_damaged_audit_is_told(tmp_path):
+    (tmp_path / "memorization.json").write_text("{")
+    (tmp_path / "scores.npz").write_text("")
+    for read, name in ((outcome._read, "memorization.json"), (outcome._scores, "scores.npz")):
+        with pytest.raises(UserError, match="to do it again"):
+            read(tmp_path / name)

@@ -8,12 +8,15 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from launch.studying.grid import Cell
+from launch.studying.stage import Stage
 from memjax.audit.fidelity.quality import Quality
 from memjax.audit.findings import Interval
+from memjax.errors import UserError
 from memjax.study.row import Facts, Memorization, Row, Scores, Status
 from memjax.whole import whole_file
 
@@ -66,8 +69,7 @@ def row(cell: Cell, workdir: Path, *, failed: Mapping[str, str], beside: Path) -
     if not is_done:
         return Row(cell=cell.name, axes=cell.axes, status=status, error=errors[0] if errors else "")
     audit = cell.parts["audit"].folder(workdir)
-    counted = json.loads((audit / _COUNTED).read_text(encoding="utf-8"))
-    report = json.loads((audit / "report.json").read_text(encoding="utf-8"))
+    counted, report = _read(audit / _COUNTED), _read(audit / "report.json")
     return Row(
         cell=cell.name,
         axes=cell.axes,
@@ -87,7 +89,7 @@ def row(cell: Cell, workdir: Path, *, failed: Mapping[str, str], beside: Path) -
 def _facts(cell: Cell, workdir: Path) -> Facts:
     seconds: dict[str, float] = {}
     for stage in cell.stages:
-        seconds[stage.kind] = seconds.get(stage.kind, 0.0) + stage.told(workdir)["seconds"]
+        seconds[stage.kind] = seconds.get(stage.kind, 0.0) + _seconds(stage, workdir)
     told = {name: part.told(workdir)["facts"] for name, part in cell.parts.items()}
     data, trained = told["data"], told.get("train", {})
     return Facts(
@@ -105,6 +107,22 @@ def _facts(cell: Cell, workdir: Path) -> Facts:
     )
 
 
+def _seconds(stage: Stage, workdir: Path) -> float:
+    """Return what a stage took, with the shorter trainings that it went on from."""
+    told = stage.told(workdir)
+    marks = [int(path.stem.removeprefix("done-")) for path in stage.folder(workdir).glob("done-*.json")]
+    shorter = [dataclasses.replace(stage, mark=mark).told(workdir) for mark in marks if mark < stage.mark]
+    run = told["facts"].get("run")
+    return told["seconds"] + sum(one["seconds"] for one in shorter if one["facts"].get("run") == run)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); remove {path.parent} to do it again.") from None
+
+
 def _counted(decision: "Decision") -> dict[str, Any]:
     return {
         "is_clean": decision.is_clean,
@@ -120,9 +138,12 @@ def _memorization(told: Mapping[str, Any]) -> Memorization:
 
 
 def _scores(path: Path) -> Scores:
-    with np.load(path, allow_pickle=False) as file:
-        n_nearest = float(file["n_nearest"]) if "n_nearest" in file else math.nan  # older audits do not have it
-        return Scores(**{name: file[name] for name in (*_SEARCHES, "is_copy")}, n_nearest=n_nearest)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            n_nearest = float(file["n_nearest"]) if "n_nearest" in file else math.nan  # older audits do not have it
+            return Scores(**{name: file[name] for name in (*_SEARCHES, "is_copy")}, n_nearest=n_nearest)
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
+        raise UserError(f"{path} cannot be read ({error}); remove {path.parent} to do it again.") from None
 
 
 def _n_nearest(findings: "Findings") -> float:
@@ -145,4 +166,4 @@ def _n_nearest(findings: "Findings") -> float:
 def _quality(cell: Cell, workdir: Path) -> Quality | None:
     if "quality" not in cell.parts:
         return None
-    return Quality(**json.loads((cell.parts["quality"].folder(workdir) / _QUALITY).read_text(encoding="utf-8")))
+    return Quality(**_read(cell.parts["quality"].folder(workdir) / _QUALITY))

@@ -115,12 +115,13 @@ class Work:
         folder = stage.folder(self._workdir)
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with _timed(folder / _SPENT) as seconds:
+            spent = folder / f"{_SPENT}-{stage.mark}"
+            with _timed(spent) as seconds:
                 facts = self._perform(stage, self._workdir)
                 claim.check()
             stage.finish(self._workdir, seconds(), facts)
             (folder / _FAILED).unlink(missing_ok=True)
-            (folder / _SPENT).unlink(missing_ok=True)
+            spent.unlink(missing_ok=True)
         except (ClaimLost, KeyboardInterrupt):
             raise
         except Exception as error:
