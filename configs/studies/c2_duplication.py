@@ -28,7 +28,7 @@ def get_config(words: str = "") -> config_dict.ConfigDict:
         words,
         title="Duplicates in the training set",
         question="Does a generator copy more if training images are there several times?",
-        claims=("C2",),
+        claims=("C2", "MITIGATION"),
         grids=GRIDS,
         without=dict.fromkeys(GRIDS, ({"duplicates": 1, "deduplicate": True}, {"duplicates": 4, "deduplicate": True})),
     )

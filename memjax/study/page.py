@@ -11,6 +11,7 @@ from memjax.audit.report.numerals import count, many, part_of, percent, range_of
 from memjax.audit.report.template import fill
 from memjax.study import words
 from memjax.study.axes import described, parameters, varying
+from memjax.study.axis_claims import trained
 from memjax.study.beside import beside
 from memjax.study.claims import Verdict
 from memjax.study.quality_table import quality_table
@@ -56,13 +57,14 @@ def render(
     """Return the page: one HTML document that loads nothing, with links to the cells' own reports."""
     axes = varying(rows)
     done = [row for row in rows if row.status == "done"]
-    copying = [row for row in done if row.memorization is not None and not row.memorization.is_clean]
+    asked = trained(rows) or done  # that a control which hands back training images copies is no finding
+    copying = [row for row in asked if row.memorization is not None and not row.memorization.is_clean]
     return fill(
         "study.html",
         folder=_FOLDER,
         title=title,
         question=question,
-        found=words.found(done, copying),
+        found=words.found(asked, copying),
         answer=words.answer(rows, verdicts),
         is_clean=not copying,
         headlines=words.headlines(rows, verdicts),

@@ -51,6 +51,8 @@ def most_copies(rows: Sequence[Row]) -> str:
 
 def found(done: Sequence[Row], copying: Sequence[Row]) -> str:
     """Return in how many cells copies were found, in a few words."""
+    if not done:
+        return "Not known yet"
     if not copying:
         return "No copies found"
     return "Copies found" if len(done) == 1 else f"Copies found in {part_of(len(copying), len(done))} cells"
