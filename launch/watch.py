@@ -13,14 +13,13 @@ import os
 import selectors
 import socket
 import threading
-import time
 import traceback
 from collections.abc import Callable, Sequence
 
 from launch import boot
 
 _GRACE_S = 10.0  # for what fails everywhere alike to be told by each process itself
-_NEWS_S = 2.0  # for word of a lost process to overtake the exception that it causes here
+_NEWS_S = 2.0  # for word of another process's end to overtake the exception that this causes here
 _PROBES = 5
 
 
@@ -45,6 +44,7 @@ class Watch:
         tell: Callable[[str], object] = boot.say,
         end: Callable[[int], object] = os._exit,
         grace_s: float = _GRACE_S,
+        news_s: float = _NEWS_S,
     ):
         """Begin to watch.
 
@@ -55,9 +55,13 @@ class Watch:
           tell: called with what a person must know.
           end: ends this process at once, with an exit status.
           grace_s: how long to wait before ending because another process failed.
+          news_s: how long to wait for news of another process when this one fails.
         """
         self._peers = {peer.index: peer for peer in peers}
-        self._count, self._tell, self._end, self._grace_s = count, tell, end, grace_s
+        self._count, self._tell, self._end = count, tell, end
+        self._grace_s, self._news_s = grace_s, news_s
+        self._failed: tuple[str, int] | None = None
+        self._has_news = threading.Event()
         self._unread = dict.fromkeys(self._peers, b"")
         self._is_ending = threading.Event()
         for peer in peers:
@@ -69,10 +73,13 @@ class Watch:
     def ended(self, status: int) -> None:
         """Tell the others with which status this process ends, and do not wait for them unless all end in order."""
         if status == 1:
-            time.sleep(_NEWS_S)
+            self._has_news.wait(self._news_s)
+            if self._failed:
+                self._stop(*self._failed)
+                return
         self._is_ending.set()
         for peer in self._peers.values():
-            _send(peer, {"ended": status})
+            _send(peer, {"status": status})
         if not _is_orderly(status):
             if status == 1:
                 traceback.print_exc()
@@ -104,10 +111,16 @@ class Watch:
             if "stop" in word:
                 self._stop(word["stop"], word["status"])
                 return False
-            if _is_orderly(word["ended"]):
+            if _is_orderly(word["status"]):
                 return False
+            why = word.get("failed") or f"{self._named(peer)} failed with status {word['status']}; see what it says."
+            self._failed = why, word["status"]
+            self._has_news.set()
+            for other in self._peers.values():  # process 0 tells the rest
+                if other is not peer:
+                    _send(other, {"failed": why, "status": word["status"]})
             self._is_ending.wait(self._grace_s)
-            self._stop(f"{self._named(peer)} failed with status {word['ended']}; see what it says.", word["ended"])
+            self._stop(*self._failed)
             return False
         return True
 

@@ -221,7 +221,7 @@ def watching():
     peers = [[Peer(i + 1, f"h{i + 1}", near) for i, (near, _) in enumerate(pairs)]]
     peers += [[Peer(0, "h0", far)] for _, far in pairs]
     watches = [
-        Watch(of, 3, lost_after_s=10, tell=said[i].append, end=ended[i].append, grace_s=0.05)
+        Watch(of, 3, lost_after_s=10, tell=said[i].append, end=ended[i].append, grace_s=0.05, news_s=20)
         for i, of in enumerate(peers)
     ]
     yield watches, said, ended
@@ -249,6 +249,19 @@ def test_who_is_killed_or_fails_ends_the_others_who_name_it(watching, last, stat
     until(lambda: ended[0] and ended[1])
     assert ended[:2] == [[status], [status]]
     assert said[0] == said[1] and len(said[0]) == 1 and said[0][0].startswith(told)
+
+
+def test_the_error_that_a_failure_elsewhere_causes_here_is_not_told_as_its_own(watching):
+    watches, said, ended = watching
+    watches[2]._grace_s = watches[0]._grace_s = watches[1]._grace_s = 60
+    threads = [threading.Thread(target=watch.ended, args=(1,)) for watch in watches]
+    watches[2]._news_s = 0.0
+    for thread in threads[::-1]:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert ended == [[1], [1], [1]] and said[2] == []
+    assert said[0] == said[1] == ["error: process 2 of 3 (h2) failed with status 1; see what it says."]
 
 
 def test_who_ends_in_order_ends_nobody(watching):
