@@ -154,8 +154,13 @@ def _out(given: dict[str, Path]) -> Path | None:
     out = boot.place(_OUT)
     if out.is_dir():
         raise UserError(f"--out={out} is a folder; give the name of a .json file.")
+    if out.suffix != ".json":
+        raise UserError(f"--out={out} is to be a .json file; give its name that ending.")
     if not out.exists():
-        inputs.check_output(_OUT, given)
+        return inputs.check_output(_OUT, given)
+    for name, path in given.items():
+        if out.resolve().is_relative_to(path.resolve()):
+            raise UserError(f"--out={out} is a file of --{name}={path}; choose a place outside.")
     return out
 
 

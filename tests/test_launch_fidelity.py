@@ -181,6 +181,8 @@ def test_by_command(folders, tmp_path):
 
 
 def test_bad_input(folders, tmp_path):
+    theirs = folders["train"] / "labels.json"
+    theirs.write_text("{}")
     for more, words in (
         (["--features=inception"], ["needs trained weights", "--features=random"]),
         (["--features=inception", f"--weights={tmp_path}/no.pth"], ["no.pth does not exist"]),
@@ -189,6 +191,8 @@ def test_bad_input(folders, tmp_path):
         (["--features=vgg"], ["--features=vgg", "random|pixels|inception|descriptor"]),
         ([f"--out={tmp_path}"], ["is a folder; give the name of a .json file"]),
         ([f"--out={folders['train']}/x.json"], ["lies inside --train"]),
+        ([f"--out={theirs}"], ["is a file of --train"]),
+        ([f"--out={folders['train']}/scan.png"], ["is to be a .json file"]),
         ([f"--synthetic={folders['train']}"], ["--train and --synthetic are the same"]),
         ([f"--heldout={tmp_path}/nobody"], ["nobody", "does not exist"]),
         (["--devices=99"], ["--devices=99"]),
