@@ -20,7 +20,7 @@ from configs.studies import parts
 
 GRIDS = {
     "": {"source": ("pccta",), "generator": ("latent",)},
-    "small": {"source": ("hippocampus",), "generator": ("latent",), "n_train": (64,)},
+    "small": {"source": ("hippocampus",), "generator": ("latent",), "n_train": (32,)},
     "smoke": {"source": ("hippocampus",), "generator": ("latent",), "n_train": (12,)},
 }
 

@@ -17,7 +17,7 @@ from configs.studies import parts
 
 GRIDS = {
     "": {"source": ("mrnet",), "generator": ("latent",), "n_train": (904,)},
-    "small": {"source": ("knees",), "generator": ("latent",), "n_train": (64,)},
+    "small": {"source": ("knees",), "generator": ("latent",), "n_train": (32,)},
     "smoke": {"source": ("knees",), "generator": ("latent",), "n_train": (12,)},
 }
 

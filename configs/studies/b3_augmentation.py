@@ -21,7 +21,7 @@ from configs.studies import parts
 ALL = ("none", "flips", "flips+rotations")
 GRIDS = {
     "": {"source": ("pccta",), "generator": ("latent",), "augmentation": ALL},
-    "small": {"source": ("hippocampus",), "generator": ("latent",), "n_train": (64,), "augmentation": ALL},
+    "small": {"source": ("hippocampus",), "generator": ("latent",), "n_train": (32,), "augmentation": ALL},
     "smoke": {"source": ("hippocampus",), "generator": ("latent",), "n_train": (12,), "augmentation": ALL[::2]},
 }
 

@@ -21,7 +21,7 @@ from configs.studies import parts
 BOTH = ("none", "flips+rotations")
 GRIDS = {
     "": {"source": ("pccta",), "generator": ("latent",), "augmentation": BOTH},
-    "small": {"source": ("hippocampus",), "generator": ("latent",), "n_train": (64,), "augmentation": BOTH},
+    "small": {"source": ("hippocampus",), "generator": ("latent",), "n_train": (32,), "augmentation": BOTH},
     "smoke": {"source": ("hippocampus",), "generator": ("latent",), "n_train": (12,), "augmentation": BOTH[1:]},
 }
 
