@@ -164,18 +164,28 @@ def _read_by_fusion(fused: Computation) -> int:
     """Return what a fusion reads: its parameters, of those that are only sliced the slices."""
     total = 0
     for parameter in fused.values():
-        if parameter.opcode != "parameter":
-            continue
-        users = [one for one in fused.values() if parameter.name in one.operands]
-        sliced = 0
-        for one in users:
-            if one.opcode in ("dynamic-slice", "slice", "gather") and one.operands[0] == parameter.name:
-                sliced += _like(one.shapes, parameter.shapes)
-            elif one.opcode != "dynamic-update-slice" or one.operands[0] != parameter.name:
-                sliced = -1
-                break  # it is read whole
-        total += _held(parameter.shapes) if sliced < 0 or not users else min(sliced, _held(parameter.shapes))
+        if parameter.opcode == "parameter":
+            whole, parts = _held(parameter.shapes), _sliced(fused, parameter, parameter.shapes)
+            total += whole if parts is None else min(parts, whole)
     return total
+
+
+def _sliced(fused: Computation, of: Instruction, held: Sequence[Array]) -> int | None:
+    """Return what is read of something, under other names, too, if it is but sliced or updated in place; else None."""
+    total = 0
+    users = [one for one in fused.values() if of.name in one.operands]
+    for one in users:
+        is_first = one.operands[0] == of.name
+        if one.opcode == "bitcast":
+            parts = _sliced(fused, one, held)
+        elif one.opcode in ("dynamic-slice", "slice", "gather") and is_first:
+            parts = _like(one.shapes, held)
+        else:
+            parts = 0 if one.opcode == "dynamic-update-slice" and is_first else None
+        if parts is None:
+            return None
+        total += parts
+    return total if users else None
 
 
 def _written_by_fusion(fused: Computation, fusion: Instruction) -> int:
