@@ -102,6 +102,11 @@ class StopRequests:
         self._runs_again = False
         self._asked = False
         self._is_alone = jax.process_count() == 1
+        if not self._is_alone and not jax.distributed.is_initialized():
+            raise UserError(
+                f"this is one of {jax.process_count()} hosts of a TPU slice, which do not know each other; start the "
+                "same command on all of them, with --cluster=tpu."
+            )
 
     def __enter__(self) -> "StopRequests":
         heard = [signal.SIGINT, signal.SIGUSR1]

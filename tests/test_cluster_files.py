@@ -171,3 +171,12 @@ def test_a_tpu_slice_that_is_taken_away_is_made_anew(folder, status):
         if " scp " in line:
             files = [word for word in line.split() if not word.startswith("-")][4:]
             assert all((ROOT / name).exists() for name in files if ":" not in name), files
+
+
+def test_the_page_names_what_there_is():
+    text = (ROOT / "docs/clusters.md").read_text()
+    files = set(re.findall(r"launch/[\w/]+\.(?:sbatch|yaml|sh)", text))
+    assert {path.relative_to(ROOT).as_posix() for path in [*BATCH, *JOBSETS, TPU]} <= files
+    assert all((ROOT / path).exists() for path in files)
+    schedulers = {"nodes", "signal"}
+    assert set(re.findall(r"--([a-z]\w*)(?![\w-])", text)) - schedulers <= known_flags()

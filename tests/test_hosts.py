@@ -275,6 +275,12 @@ def test_who_ends_in_order_ends_nobody(watching):
     assert said == ended == [[], [], []]
 
 
+def test_a_host_of_a_slice_that_did_not_join_is_told_how(monkeypatch):
+    monkeypatch.setattr("jax.process_count", lambda: 4)
+    with pytest.raises(UserError, match=r"one of 4 hosts of a TPU slice.*--cluster=tpu"):
+        boot.StopRequests()
+
+
 # One of several that trains: joins by the flags, and after each step asks whether to stop.
 PROCESS = """
 import time
