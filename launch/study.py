@@ -99,7 +99,7 @@ def _report(config: dict[str, Any], grid: "list[Cell]", workdir: Path, shared: P
         hardware=hardware(),
         command=boot.command(),
     )
-    return sum(one.status == "failed" for one in rows)
+    return sum(bool(one.error) for one in rows)
 
 
 def _config() -> dict[str, Any]:

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 from small_studies import growth, memorization, row, scores
 
 from memjax.audit.findings import Interval
@@ -15,7 +16,7 @@ from memjax.study.onset import onsets
 from memjax.study.pareto import best, places
 from memjax.study.row import Row
 from memjax.study.scaling_claims import emm_in_words
-from memjax.study.shares import SHOWN, differ, over_seeds, share
+from memjax.study.shares import SHOWN, differ, over_seeds, share, wilson
 
 UNTESTABLE = "not testable at this scale"
 
@@ -202,6 +203,13 @@ def test_an_onset_outside_the_measured_lengths_is_no_number():
     (found,) = onsets([*early, *never])
     assert [(onset.low, onset.high) for onset in found.onsets] == [(0, 1000), (2000, math.inf)]
     assert found.slope is None and outcome("TAU", [*early, *never]) == UNTESTABLE
+
+
+@pytest.mark.parametrize(("part", "whole"), [(0, 7), (3, 7), (7, 7), (250, 1000)])
+def test_the_interval_of_a_share_is_wilsons(part, whole):
+    known = stats.binomtest(part, whole).proportion_ci(method="wilson")
+    found = wilson(part / whole, float(whole))
+    assert (found.low, found.high) == pytest.approx((known.low, known.high), abs=1e-6)
 
 
 def test_shares_have_a_width_where_none_or_all_were_found():

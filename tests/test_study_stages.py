@@ -9,6 +9,7 @@ from small_findings import make_findings, make_store, planted_findings
 from configs.studies import base
 from launch.studying import outcome, perform
 from launch.studying.asked import check_asked
+from launch.studying.grid import Cell
 from launch.studying.stage import Stage
 from memjax.audit.findings import Agreement
 from memjax.data.store import Store
@@ -90,3 +91,29 @@ def test_a_damaged_audit_is_told(tmp_path):
     for read, name in ((outcome._read, "memorization.json"), (outcome._scores, "scores.npz")):
         with pytest.raises(UserError, match="to do it again"):
             read(tmp_path / name)
+
+
+def test_scores_that_failed_do_not_hide_what_the_audit_found(tmp_path):
+    found = planted_findings(tmp_path / "stores")
+    data = Stage(kind="data", settings={})
+    sample = Stage(kind="sample", settings={}, after={"data": data})
+    after = {"data": data, "sample": sample}
+    parts = {"data": data, "sample": sample, "audit": Stage(kind="audit", settings={}, after=after)}
+    parts["quality"] = Stage(kind="quality", settings={}, after=after)
+    cell = Cell(name="all", axes={"generator": "training"}, parts=parts)
+    told = {"name": "chest", "is_phantom": True, "is_sliced": False, "shape": [8, 8, 1], "n_heldout": 6}
+    facts = {"data": told | {"n_train": 12, "n_train_patients": 6}, "audit": {"n_synthetic": 8}}
+    for name in ("data", "sample", "audit"):
+        parts[name].folder(tmp_path).mkdir(parents=True)
+        parts[name].finish(tmp_path, 1.0, facts.get(name, {}))
+    audit = parts["audit"].folder(tmp_path)
+    outcome.keep(audit, found)
+    (audit / "report.json").write_text('{"growth": []}')
+
+    def row(failed):
+        return outcome.row(cell, tmp_path, failed=failed, beside=tmp_path)
+
+    assert row({}).status == "waiting"
+    scored = row({parts["quality"].name: "memory ran out"})
+    assert (scored.status, scored.error, scored.quality) == ("done", "memory ran out", None)
+    assert scored.memorization and scored.memorization.n_copies.value == found.decision.is_copy.sum()

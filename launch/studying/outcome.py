@@ -64,7 +64,9 @@ def row(cell: Cell, workdir: Path, *, failed: Mapping[str, str], beside: Path) -
       beside: the folder of the table, to which the path of the cell's own report is relative.
     """
     errors = [failed[stage.name] for stage in cell.stages if stage.name in failed]
-    is_done = all(part.is_done(workdir) for part in cell.parts.values())
+    left = [name for name, part in cell.parts.items() if not part.is_done(workdir)]
+    without_scores = left == ["quality"] and bool(errors)  # which is no reason to hide what the audit found
+    is_done = not left or without_scores
     status: Status = "done" if is_done else "failed" if errors else "waiting"
     if not is_done:
         return Row(cell=cell.name, axes=cell.axes, status=status, error=errors[0] if errors else "")
@@ -74,6 +76,7 @@ def row(cell: Cell, workdir: Path, *, failed: Mapping[str, str], beside: Path) -
         cell=cell.name,
         axes=cell.axes,
         status=status,
+        error=errors[0] if without_scores else "",
         facts=_facts(cell, workdir),
         memorization=_memorization(counted["own"]),
         f_ratio=counted["f_ratio"],
@@ -88,9 +91,9 @@ def row(cell: Cell, workdir: Path, *, failed: Mapping[str, str], beside: Path) -
 
 def _facts(cell: Cell, workdir: Path) -> Facts:
     seconds: dict[str, float] = {}
-    for stage in cell.stages:
+    for stage in (stage for stage in cell.stages if stage.is_done(workdir)):
         seconds[stage.kind] = seconds.get(stage.kind, 0.0) + _seconds(stage, workdir)
-    told = {name: part.told(workdir)["facts"] for name, part in cell.parts.items()}
+    told = {name: part.told(workdir)["facts"] for name, part in cell.parts.items() if part.is_done(workdir)}
     data, trained = told["data"], told.get("train", {})
     return Facts(
         data=data["name"],
@@ -164,6 +167,6 @@ def _n_nearest(findings: "Findings") -> float:
 
 
 def _quality(cell: Cell, workdir: Path) -> Quality | None:
-    if "quality" not in cell.parts:
+    if "quality" not in cell.parts or not cell.parts["quality"].is_done(workdir):
         return None
     return Quality(**_read(cell.parts["quality"].folder(workdir) / _QUALITY))

@@ -37,7 +37,7 @@ class CellView:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Failed:
-    """One cell without numbers."""
+    """One cell that misses numbers."""
 
     title: str
     status: str
@@ -77,15 +77,19 @@ def render(
         beside=beside([verdict.key for verdict in verdicts], rows),
         made_of=_made_of(done, hardware),
         failed=[
-            Failed(title=described(row, axes), status=row.status, error=row.error)
+            Failed(title=described(row, axes), status=_state(row), error=row.error)
             for row in sorted(rows, key=lambda row: row.status != "failed")
-            if row.status != "done"
+            if row.status != "done" or row.error
         ],
         limits=words.limits(rows),
         method=words.METHOD,
         references=list(dict.fromkeys(verdict.source for verdict in verdicts)),
         command=command,
     )
+
+
+def _state(row: Row) -> str:
+    return "done, without scores of quality" if row.status == "done" else row.status
 
 
 def _cell(row: Row, axes: Sequence[str]) -> CellView:

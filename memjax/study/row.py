@@ -67,7 +67,7 @@ class Row:
     cell: str  # its name: "generator=ddpm,n_train=64"
     axes: Mapping[str, Value]
     status: Status
-    error: str = ""  # of a failed cell, one sentence
+    error: str = ""  # of a failed cell, or of a finished one whose scores of quality failed: one sentence
     facts: Facts | None = None  # None until the cell is done
     memorization: Memorization | None = None  # by the audit's own detector
     f_ratio: float = float("nan")  # share of synthetic images nearer than a third of the way to the second nearest
