@@ -45,11 +45,12 @@ def main() -> int:
     config = _config()
     workdir, shared = boot.place(_WORKDIR), boot.place_if_given(_SHARED) or boot.place(_WORKDIR)
 
-    from launch.studying.asked import check_asked
+    from launch.studying.asked import check_asked, check_sources
     from launch.studying.cost import estimate, told
     from launch.studying.grid import cells
 
     grid = cells(config)
+    check_sources(grid, shared)
     check_asked(config)
     costs = estimate(grid, shared)
     if _DRY.value:

@@ -8,7 +8,7 @@ from small_findings import make_findings, make_store, planted_findings
 
 from configs.studies import base
 from launch.studying import outcome, perform
-from launch.studying.asked import check_asked
+from launch.studying.asked import check_asked, check_sources
 from launch.studying.grid import Cell
 from launch.studying.stage import Stage
 from memjax.audit.findings import Agreement
@@ -117,3 +117,17 @@ def test_scores_that_failed_do_not_hide_what_the_audit_found(tmp_path):
     scored = row({parts["quality"].name: "memory ran out"})
     assert (scored.status, scored.error, scored.quality) == ("done", "memory ran out", None)
     assert scored.memorization and scored.memorization.n_copies.value == found.decision.is_copy.sum()
+
+
+def test_images_that_changed_since_they_were_prepared_are_refused(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "one.png").write_bytes(b"1")
+    source = Stage(kind="source", settings={"input": {"path": str(images)}}, aside={"path": str(images)})
+    cell = Cell(name="all", axes={}, parts={"data": source})
+    source.folder(tmp_path).mkdir(parents=True)
+    source.finish(tmp_path, 1.0, {"look": perform.outward_look(images)})
+    check_sources([cell], tmp_path)
+    (images / "two.png").write_bytes(b"2")
+    with pytest.raises(UserError, match="images changed since it became"):
+        check_sources([cell], tmp_path)

@@ -1,9 +1,11 @@
 """Whether what a study asks for exists: found out after the trainings otherwise, when an audit or a score begins."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from launch.studying.grid import Cell
+from launch.studying.perform import outward_look
 from memjax.errors import UserError
 
 _OWN = "descriptor"  # what a study's own descriptor is called in the names of detectors
@@ -23,6 +25,23 @@ def check_asked(config: Mapping[str, Any]) -> None:
             raise UserError(f"config.claims names {key!r}; there are {', '.join(CLAIMS)}: see docs/study.md.")
     _check_audit(config["audit"], has_descriptor=bool(config["descriptor"]))
     _check_quality(config["quality"])
+
+
+def check_sources(cells: Sequence[Cell], workdir: Path) -> None:
+    """Refuse images that changed since they were prepared: what was made of them is named by where they lie.
+
+    Raises:
+      UserError: as said.
+    """
+    for source in {stage.key: stage for cell in cells for stage in cell.stages if stage.kind == "source"}.values():
+        path = source.settings.get("input", {}).get("path")  # stores are named by their content
+        if path and source.is_done(workdir):
+            looked = source.told(workdir)["facts"].get("look")
+            if looked and looked != outward_look(Path(source.aside["path"])):
+                raise UserError(
+                    f"{source.aside['path']} changed since it became {source.folder(workdir)}; put back what it was, "
+                    "or give another --workdir (and --shared)."
+                )
 
 
 def _check_audit(how: Mapping[str, Any], *, has_descriptor: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from launch import boot
 from launch.studying.grid import training_config
 from launch.studying.stage import Stage
+from memjax.digest import settings_digest
 from memjax.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def _source(stage: Stage, workdir: Path, folder: Path) -> dict[str, Any]:
     from memjax.data.phantoms import draw
     from memjax.data.prepare import build, inspect
 
-    out = folder / "images"
+    out, look = folder / "images", ""
     if "phantoms" in stage.settings:
         given = stage.settings["phantoms"]
         name, is_phantom = f"{given['kind'].replace('_', ' ')} phantoms", True
@@ -54,11 +55,18 @@ def _source(stage: Stage, workdir: Path, folder: Path) -> dict[str, Any]:
             write_phantoms(out, draw(given["kind"], patients, seed=given["seed"], size=tuple(given["size"])))
     else:
         path = Path(stage.aside["path"])
-        name, is_phantom = path.name, False
+        name, is_phantom, look = path.name, False, outward_look(path)
         if not out.exists():
             how = _preparation(stage.settings["preparation"])
             build(inspect(path, how, workers=boot.workers()), out, how, workers=boot.workers())
-    return {"name": name, "is_phantom": is_phantom}
+    return {"name": name, "is_phantom": is_phantom, "look": look}
+
+
+def outward_look(path: Path) -> str:
+    """Return a digest of a file's or folder's names, sizes and times: what shows a change without reading it."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    seen = [(str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return settings_digest(seen)
 
 
 def _preparation(given: Mapping[str, Any]) -> "Preparation":
