@@ -18,9 +18,10 @@ from memjax.errors import UserError
 
 # What a process does with Claims(FOLDER); it says what happened, line by line, and may wait for a line.
 _PRELUDE = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from launch.studying.claims import Claims
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored where these tests run in the background
 folder = Path(sys.argv[1])
 claims = Claims(folder / "claims", expires_s=600, beat_s=0.01)
 print("ready", flush=True)

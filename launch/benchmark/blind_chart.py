@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 _WIDTH, _BAR = 8.6, 0.36  # inches: the figure, one generator
 _LEFT, _RIGHT, _BOTTOM, _TOP, _GAP = 2.95, 0.6, 0.72, 0.62, 0.7
+_NOTHING = 1e-9  # a distance that rounding alone makes
 
 Row = Mapping[str, Any]
 
@@ -29,12 +30,14 @@ def blind_chart(rows: Sequence[Row], about: Mapping[str, Any], theme: "Theme") -
     places = range(len(rows))
     colours = [theme.synthetic if row["is_clean"] else theme.copy for row in rows]
     distances = [row["quality"]["fid"] for row in rows]
+    known = [distance for distance in distances if distance > _NOTHING] or [1.0]
+    at = [max(distance, min(known) / 3) for distance in distances]  # a distance of 0 has no logarithm
     shares = [100 * row["copies"]["value"] / row["n"] for row in rows]
 
     left, right = grid[0]
-    left.scatter(distances, places, color=colours, s=42, clip_on=False, zorder=3)
+    left.scatter(at, places, color=colours, s=42, clip_on=False, zorder=3)
     left.set_xscale("log")
-    left.set_xlim(min(distances) / 1.6, max(distances) * 1.6)
+    left.set_xlim(min(at) / 1.6, max(at) * 1.6)
     left.set_title("Fréchet distance to training\nsmaller passes for better")
     left.set_yticks(places, [f"{place}. {row['generator']}" for place, row in enumerate(rows, 1)], color=theme.ink)
     right.barh(places, shares, height=0.6, color=colours)
@@ -42,7 +45,7 @@ def blind_chart(rows: Sequence[Row], about: Mapping[str, Any], theme: "Theme") -
     right.set_title("The audit calls copies\nred: copies found")
     right.set_yticks(places, [""] * len(rows))
     for axes, ends, words in (
-        (left, distances, [f"{distance:#.2g}" for distance in distances]),
+        (left, at, [f"{distance:#.2g}" if distance > _NOTHING else "0" for distance in distances]),
         (right, shares, [f"{share:.0f} %" for share in shares]),
     ):
         axes.set_ylim(len(rows) - 0.5, -0.5)

@@ -149,7 +149,7 @@ def _step(
 
 def _nll(distance: Float[np.ndarray, "n k"], width: Float[np.ndarray, "k"], d: int) -> float:
     """Return the mean negative log-likelihood (1) per dimension."""
-    total = sum(float(logsumexp(_log_density(distance[rows], width, d), axis=1).sum()) for rows in _blocks(distance))
+    total = sum(float(np.sum(logsumexp(_log_density(distance[rows], width, d), axis=1))) for rows in _blocks(distance))
     return (math.log(len(width)) - total / len(distance)) / d
 
 
