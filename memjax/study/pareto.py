@@ -108,7 +108,7 @@ def _panel(axes: Axes, found: Sequence[Place], names: Sequence[str], numbers: Ma
     if low > 0 and high / low > _WIDE:
         axes.set_xscale("log")
     else:
-        margin = max(0.12 * (high - low), 0.1 * abs(high), 0.1)
+        margin = max(0.12 * (high - low), 0.1 * abs(high)) or 0.1
         axes.set_xlim(low - margin, high + margin)
     axes.set_ylim(-14, 114)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from memjax.audit.fidelity.quality import Quality
 from memjax.audit.report.numerals import decimals, percent
@@ -10,8 +10,10 @@ from memjax.study.axes import described, varying
 from memjax.study.row import Row
 from memjax.study.shares import SHOWN
 
-_COLUMNS = {  # field of `Quality`: its heading, and how many decimals
+_DISTANCES = ("fid", "fid_real", "fid_heldout", "fid_infinity")  # in features of any scale
+_COLUMNS = {  # field of `Quality`: its heading, and how many decimals; of distances more, where they are small
     "fid": ("FID", 2),
+    "fid_real": ("FID, real", 2),
     "fid_heldout": ("FID, unseen", 2),
     "fid_infinity": ("FID∞", 2),
     "kid": ("KID", 4),
@@ -44,10 +46,15 @@ def quality_table(rows: Sequence[Row]) -> QualityTable | None:
     if not names:
         return None
     axes = varying(rows)
+    largest = max(
+        (abs(getattr(quality, name)) for _, quality in scored for name in _DISTANCES), default=1.0, key=_known
+    )
+    more = max(0, -math.floor(math.log10(largest))) if 0 < largest < 1 else 0
+    places = {name: _COLUMNS[name][1] + (more if name in _DISTANCES else 0) for name in names}
     return QualityTable(
         features=sorted({quality.features for _, quality in scored}),
         headings=[_COLUMNS[name][0] for name in names],
-        rows=[(described(row, axes), _copied(row), _scores(quality, names)) for row, quality in scored],
+        rows=[(described(row, axes), _copied(row), _scores(quality, places)) for row, quality in scored],
     )
 
 
@@ -56,5 +63,9 @@ def _copied(row: Row) -> str:
     return percent(copied.value) if copied else "–"
 
 
-def _scores(quality: Quality, names: Sequence[str]) -> list[str]:
-    return [decimals(getattr(quality, name), _COLUMNS[name][1]) for name in names]
+def _scores(quality: Quality, places: Mapping[str, int]) -> list[str]:
+    return [decimals(getattr(quality, name), some) for name, some in places.items()]
+
+
+def _known(value: float) -> float:
+    return value if math.isfinite(value) else -math.inf
