@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from launch import boot, detecting, inputs
+from launch import boot, detecting, image_sets, inputs
 from memjax.errors import UserError
 from memjax.orientation import SYMMETRIES
 
@@ -24,18 +24,8 @@ if TYPE_CHECKING:
     from memjax.audit.audit import Question
     from memjax.audit.decide import Criterion
     from memjax.audit.findings import Findings, Role
-    from memjax.data.together import Input
 
-_TRAIN = flags.DEFINE_string(
-    "train", None, "The images the generator was trained on: a folder or an image store.", required=True
-)
-_SYNTHETIC = flags.DEFINE_string("synthetic", None, "The synthetic images.", required=True)
-_HELDOUT = flags.DEFINE_string("heldout", None, "Real images of patients that the generator never saw.")
 _OUT = flags.DEFINE_string("out", None, "Where to write the report.", required=True)
-_SPLITS = {
-    role: flags.DEFINE_string(f"{role}_split", "", f"Only the images of this split of --{role}.")
-    for role in ("train", "synthetic", "heldout")
-}
 _RELEASE = flags.DEFINE_string("release", None, "Where to write the synthetic images that are not copies.")
 _SYMMETRY = flags.DEFINE_enum("symmetry", "all", list(SYMMETRIES), "Under which orientations a copy is still a copy.")
 _SCORE = flags.DEFINE_enum(
@@ -69,7 +59,7 @@ COPIES_FOUND = 3
 
 def main() -> int:
     """Audit three folders."""
-    given = _given()
+    given = image_sets.given()
     out, cache, released = _outputs({role: one.path for role, one in given.items()})
     how = inputs.preparation()
     question = _question()
@@ -118,16 +108,6 @@ def _mesh(n_synthetic: int) -> "Mesh":
             f"--devices={mesh.size} for {n_synthetic} synthetic images; give --devices={n_synthetic} or less."
         )
     return mesh
-
-
-def _given() -> "dict[Role, Input]":
-    """Return the inputs in the order of work."""
-    from memjax.data.together import Input
-
-    given = {"train": _TRAIN, "heldout": _HELDOUT, "synthetic": _SYNTHETIC}
-    return {
-        role: Input(boot.place(flag), _SPLITS[role].value) for role, flag in given.items() if flag.value is not None
-    }
 
 
 def _outputs(given: "dict[Role, Path]") -> tuple[Path, Path, Path | None]:

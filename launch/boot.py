@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 
@@ -67,6 +68,26 @@ def place(flag: flags.FlagHolder[str | None]) -> Path:
 def place_if_given(flag: flags.FlagHolder[str | None]) -> Path | None:
     """Return the path that a flag names, None where it was not given."""
     return None if flag.value is None else place(flag)
+
+
+def config(flag: flags.FlagHolder, example: str) -> dict[str, Any]:
+    """Return the config that a flag names as plain values, with what the command line changes in it.
+
+    Args:
+      flag: of `config_flags.DEFINE_config_file`.
+      example: a file that would do, for who gave none.
+
+    Raises:
+      UserError: none is given, or there is no such file.
+    """
+    from ml_collections import config_flags
+
+    if not flags.FLAGS[flag.name].present:
+        raise UserError(f"--{flag.name} is missing; give a file of configs/, for example --{flag.name}={example}.")
+    file = Path(config_flags.get_config_filename(flags.FLAGS[flag.name]).partition(":")[0])
+    if not file.is_file():
+        raise UserError(f"--{flag.name}={file}: there is no such file; see {Path(example).parent}/.")
+    return flag.value.to_dict()
 
 
 def workers() -> int:

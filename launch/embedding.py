@@ -70,7 +70,6 @@ def embedder_of(
     from memjax.data.store import Store
     from memjax.digest import settings_digest
     from memjax.sample.embed import open_embedder
-    from memjax.whole import whole_file
 
     embedder = open_embedder(run, mesh=mesh, step=step, batch_size=batch_size)
     known: dict[int, tuple[weakref.ref, np.ndarray]] = {}
@@ -93,13 +92,7 @@ def embedder_of(
             return made(images)
         images.check_unchanged()
         name = settings_digest([embedder.digest, images.manifest.digest])[:32]
-        path = cache / "embeddings" / f"{name}.npy"
-        found = _read(path, (len(images), embedder.size))
-        if found is None:
-            found = made(images)
-            with whole_file(path) as partial, partial.open("wb") as file:
-                np.save(file, found, allow_pickle=False)
-        return found
+        return kept_vectors(cache / "embeddings" / f"{name}.npy", len(images), lambda: made(images), size=embedder.size)
 
     def embed(images: "Images") -> "np.ndarray":
         before = known.get(id(images))
@@ -185,12 +178,34 @@ def _saw(trained_on: "TrainedOn", train: "Store") -> bool | None:
     return False if trained_on.is_free_of(train) else None
 
 
-def _read(path: Path, shape: tuple[int, int]) -> "np.ndarray | None":
-    """Return what was kept; None if there is nothing, or something else."""
+def kept_vectors(
+    path: Path | None, n: int, make: "Callable[[], np.ndarray]", *, size: int | None = None
+) -> "np.ndarray":
+    """Return the vectors of n images that a file keeps; if there are none, or something else, make and keep them.
+
+    Args:
+      path: named by all that decides the vectors; None: they are made and not kept.
+      n: how many images.
+      make: returns float [n, d], finite.
+      size: d, of float32; None: not known beforehand.
+
+    Raises:
+      UserError: the disk is full.
+    """
     import numpy as np
 
+    from memjax.whole import whole_file
+
+    if path is None:
+        return make()
     try:
         found = np.load(path, allow_pickle=False)
+        is_alike = found.dtype.kind == "f" if size is None else found.dtype == np.float32 and found.shape[1:] == (size,)
+        if found.ndim == 2 and len(found) == n and is_alike and np.isfinite(found).all():
+            return found
     except (OSError, ValueError, EOFError):
-        return None
-    return found if found.shape == shape and found.dtype == np.float32 and np.isfinite(found).all() else None
+        pass  # not there, or cut off: made anew
+    found = make()
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.save(file, found, allow_pickle=False)
+    return found

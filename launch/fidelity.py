@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from launch import boot, inputs, measuring
+from launch import boot, image_sets, inputs, measuring
 from memjax.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,15 +26,6 @@ if TYPE_CHECKING:
     from memjax.audit.fidelity.quality import Quality
     from memjax.data.store import Store
 
-_TRAIN = flags.DEFINE_string(
-    "train", None, "The images the generator was trained on: a folder or an image store.", required=True
-)
-_SYNTHETIC = flags.DEFINE_string("synthetic", None, "The synthetic images.", required=True)
-_HELDOUT = flags.DEFINE_string("heldout", None, "Real images of patients that the generator never saw.")
-_SPLITS = {
-    role: flags.DEFINE_string(f"{role}_split", "", f"Only the images of this split of --{role}.")
-    for role in ("train", "synthetic", "heldout")
-}
 _FEATURES = flags.DEFINE_enum(
     "features",
     "random",
@@ -60,12 +51,9 @@ _DEVICES = flags.DEFINE_integer("devices", None, "How many devices to use; defau
 
 def main() -> None:
     """Measure one synthetic set."""
-    from memjax.data.together import Input, stores_together
+    from memjax.data.together import stores_together
 
-    flags_of = {"train": _TRAIN, "heldout": _HELDOUT, "synthetic": _SYNTHETIC}
-    given = {
-        role: Input(boot.place(flag), _SPLITS[role].value) for role, flag in flags_of.items() if flag.value is not None
-    }
+    given = image_sets.given()
     places = {role: one.path for role, one in given.items()}
     out = _out(places)
     weights, run = boot.place_if_given(_WEIGHTS), boot.place_if_given(_RUN)

@@ -252,41 +252,28 @@ def _vectors(store: "Store", features: "Features", cache: Path | None, bar: "Bar
     """Return the vectors of all images, kept or made now."""
     import numpy as np
 
+    from launch.embedding import kept_vectors
     from memjax.digest import settings_digest
-    from memjax.whole import whole_file
+
+    def made() -> "Vectors":
+        size = _so_many(store.manifest.shape, _READ, _READ_NUMBERS)
+        found = []
+        with bar(0, len(store)) as shown:
+            for start in range(0, len(store), size):
+                ids = np.arange(start, min(start + size, len(store)))
+                vectors = features.embed(store.unit_range(ids))
+                if not (is_finite := np.isfinite(vectors).all(1)).all():
+                    bad = int(ids[~is_finite][0])
+                    raise UserError(
+                        f"{features.title} of {store.name(bad)} are not finite numbers; check the weights and the "
+                        "image."
+                    )
+                found.append(vectors)
+                shown.update(len(ids))
+        return np.concatenate(found)
 
     path = cache and cache / f"{settings_digest([features.digest, store.manifest.digest])[:32]}.npy"
-    if path and (kept := _kept(path, len(store))) is not None:
-        return kept
-    size = _so_many(store.manifest.shape, _READ, _READ_NUMBERS)
-    found = []
-    with bar(0, len(store)) as shown:
-        for start in range(0, len(store), size):
-            ids = np.arange(start, min(start + size, len(store)))
-            vectors = features.embed(store.unit_range(ids))
-            if not (is_finite := np.isfinite(vectors).all(1)).all():
-                bad = int(ids[~is_finite][0])
-                raise UserError(
-                    f"{features.title} of {store.name(bad)} are not finite numbers; check the weights and the image."
-                )
-            found.append(vectors)
-            shown.update(len(ids))
-    vectors = np.concatenate(found)
-    if path:
-        with whole_file(path) as partial, partial.open("wb") as file:
-            np.save(file, vectors, allow_pickle=False)
-    return vectors
-
-
-def _kept(path: Path, n: int) -> "Vectors | None":
-    """Return the vectors of n images that were kept; None if there are none, or something else."""
-    import numpy as np
-
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return found if found.ndim == 2 and len(found) == n and np.isfinite(found).all() else None
+    return kept_vectors(path, len(store), made)
 
 
 def _so_many(shape: Sequence[int], at_most: int, numbers: int) -> int:

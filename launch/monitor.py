@@ -143,11 +143,11 @@ class _Features:
     """Principal components of the training images, as the Fréchet distance compares them."""
 
     def __init__(self, train: "_Part"):
-        from memjax.audit.fidelity.frechet import principal_axes
+        from memjax.audit.fidelity.features import principal_components
 
         of_image = int(np.prod(train.store.manifest.shape))
         images = _spread(train, max(2 * _COMPONENTS, min(_DESCRIBED, _NUMBERS // of_image)))
-        self._mean, self._axes = principal_axes(images.reshape(len(images), -1), _COMPONENTS)
+        self._mean, self._axes = principal_components(images.reshape(len(images), -1), _COMPONENTS)
         self._train = self._of(images)
 
     def frechet(self, images: np.ndarray) -> float:

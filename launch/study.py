@@ -105,13 +105,7 @@ def _report(config: dict[str, Any], grid: "list[Cell]", workdir: Path, shared: P
 
 def _config() -> dict[str, Any]:
     """Return the study's config as plain values, with the images that were given."""
-    flag = flags.FLAGS[_CONFIG.name]
-    if not flag.present:
-        raise UserError("--config is missing; give --config=configs/studies/NAME.py, for example a2_dataset_size.py.")
-    file = config_flags.get_config_filename(flag).partition(":")[0]
-    if not Path(file).is_file():
-        raise UserError(f"--config={file}: there is no such file; see configs/studies/.")
-    config = _CONFIG.value.to_dict()
+    config = boot.config(_CONFIG, "configs/studies/a2_dataset_size.py")
     for given in _DATA.value:
         name, place = _source_and_place(given, config.get("sources", {}))
         config["sources"][name]["input"] = place

@@ -9,9 +9,6 @@ Exit status: 0 trained, or stopped by SIGTERM after a save (--stopped_status=75:
 with what was given; 75 stopped by SIGUSR1 after a save, to be run again; 130 interrupted.
 """
 
-from pathlib import Path
-from typing import Any
-
 from absl import flags
 from ml_collections import config_flags
 
@@ -39,7 +36,7 @@ _STOPPED = flags.DEFINE_enum(
 
 def main() -> int:
     """Train, or go on training."""
-    config, profile = _config(), _profile()
+    config, profile = boot.config(_CONFIG, "configs/ddpm.py:smoke"), _profile()
     workdir, cache = boot.place(_WORKDIR), boot.place_if_given(_CACHE)
     alike = {"stop_on_memorization": _STOP, "allow_config_change": _CHANGE, "devices": _DEVICES, "profile": _PROFILE}
     hosts.join({"config": config, "flags": {name: flag.value for name, flag in alike.items()}})
@@ -61,17 +58,6 @@ def main() -> int:
         return 0
     boot.say(f"stopped after step {outcome.step}, which is saved; the same command goes on")
     return stop.status(after_sigterm=int(_STOPPED.value))
-
-
-def _config() -> dict[str, Any]:
-    """Return the config as plain values, its overrides applied."""
-    flag = flags.FLAGS[_CONFIG.name]
-    if not flag.present:
-        raise UserError("--config is missing; give --config=configs/NAME.py, for example configs/ddpm.py:smoke.")
-    file = config_flags.get_config_filename(flag).partition(":")[0]
-    if not Path(file).is_file():
-        raise UserError(f"--config={file}: there is no such file; see configs/.")
-    return _CONFIG.value.to_dict()
 
 
 def _profile() -> tuple[int, int] | None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from memjax.audit.fidelity.frechet import distance_of_halves, fid_infinity, frechet_distance, principal_axes
+from memjax.audit.fidelity.frechet import distance_of_halves, fid_infinity, frechet_distance
 
 RNG = np.random.default_rng(0)
 
@@ -81,15 +81,3 @@ def test_halves_of_a_set_show_what_few_images_cause():
         found = [distance_of_halves(RNG.normal(size=(n, 16)), seed=0) for _ in range(20)]
         expected = 2 * (16 * 17 / 4 + 16) / (n / 2)  # twice that of one half and a known Gaussian
         assert np.mean(found) == pytest.approx(expected, rel=0.1)
-
-
-def test_principal_axes_hold_the_largest_variance():
-    spread = np.array([5.0, 1.0, 3.0, 0.1])
-    x = whitened(200, 4) * spread + 7
-    mean, axes = principal_axes(x, 2)
-    np.testing.assert_allclose(mean, 7, atol=1e-9)
-    np.testing.assert_allclose(np.abs(axes.T), np.eye(4)[[0, 2]], atol=1e-6)
-    assert principal_axes(x[:3], 10)[1].shape == (4, 3)
-    wide = np.float32(RNG.normal(size=(20, 20)) * np.arange(20, 0, -1))  # as many as axes: decomposed as they are
-    twice = np.concatenate([wide, wide])  # more than axes: their covariance is
-    np.testing.assert_allclose(np.abs(principal_axes(wide, 4)[1].T @ principal_axes(twice, 4)[1]), np.eye(4), atol=1e-4)

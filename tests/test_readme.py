@@ -25,6 +25,7 @@ def test_every_launcher_is_documented_and_exists():
         "__init__",
         "boot",
         "inputs",
+        "image_sets",
         "training",
         "sampling",
         "latents",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from configs.studies import base, parts
 from configs.studies.sources import SOURCES
-from launch.studying.grid import CONTROLS, cells
+from launch.studying.grid import cells
 from launch.studying.stage import Stage
 from memjax.build import build
 from memjax.data.augment import Augmentation
@@ -25,6 +25,7 @@ from memjax.data.subset import split_patients, thinned_ids
 from memjax.digest import settings_digest
 from memjax.mesh import train_mesh
 from memjax.models.autoencoder import autoencoder
+from memjax.study import axes
 from memjax.study.claims import CLAIMS
 from memjax.train.tasks import make_task
 
@@ -59,7 +60,7 @@ def test_every_study_is_a_grid_that_can_be(study, scale):
     assert len(set(names)) == len(names) > 0
     assert set(config.axes) == set(base.AXES) and all(isinstance(values, tuple) for values in config.axes.values())
     asked = {cell.axes["generator"] for cell in grid}
-    assert asked - set(CONTROLS) == set(config.generators)  # what is left over would mislead a reader
+    assert asked - set(base.CONTROLS) == set(config.generators)  # what is left over would mislead a reader
     assert {cell.axes["source"] for cell in grid} == set(config.sources)
     assert {cell.axes["model_size"] for cell in grid} - {""} == set(config.model_sizes)
     for axis, values in config.axes.items():  # and every value is in some cell
@@ -194,3 +195,7 @@ def test_one_at_a_time_leaves_one_measure_at_most(sizes):
     every = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     left = [cell for cell in every if not any(all(cell[a] == v for a, v in out.items()) for out in without)]
     assert left == [cell for cell in every if sum(value > 0 for value in cell.values()) <= 1]
+
+
+def test_controls_are_the_same_to_configs_and_to_the_table():
+    assert base.CONTROLS == axes.CONTROLS  # `memjax` does not import configs

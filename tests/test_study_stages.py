@@ -88,7 +88,7 @@ def test_a_longer_training_took_what_the_shorter_ones_took_that_it_goes_on_from(
 def test_a_damaged_audit_is_told(tmp_path):
     (tmp_path / "memorization.json").write_text("{")
     (tmp_path / "scores.npz").write_text("")
-    for read, name in ((outcome._read, "memorization.json"), (outcome._scores, "scores.npz")):
+    for read, name in ((outcome.read_json, "memorization.json"), (outcome._scores, "scores.npz")):
         with pytest.raises(UserError, match="to do it again"):
             read(tmp_path / name)
 

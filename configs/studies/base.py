@@ -24,6 +24,8 @@ AXES = {
     "seed": 0,  # of the permutation of patients' prefix, the training and the sampling
 }
 
+CONTROLS = ("training", "unseen", "noise")  # generators that nobody trains
+
 
 def base(title: str, question: str, claims: tuple[str, ...]) -> config_dict.ConfigDict:
     """Return a study without sources and generators.

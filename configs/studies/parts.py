@@ -1,6 +1,6 @@
 """How a study's config is put together: from one grid for each scale, and the images and generators that it names.
 
-Words: nothing, for the papers' full scale; `small`, for two cores (minutes a cell); `smoke`, for seconds.
+Words: nothing, for the papers' full scale; `small`, for two cores (minutes a cell); `smoke`, for a minute or less.
 """
 
 import itertools
@@ -13,7 +13,6 @@ from configs.studies import base
 from configs.studies.generators import augmentations, describing, generator, model_sizes
 from configs.studies.sources import SOURCES
 
-_CONTROLS = ("training", "unseen", "noise")
 _SAMPLES = {"": 1000, "small": 1000, "smoke": 12}  # Akbar et al.: 1000
 
 Grid = Mapping[str, tuple[Any, ...]]
@@ -50,7 +49,7 @@ def study(
     first = grid["source"][0]
     c = base.base(title, question, claims)
     c.sources = {name: SOURCES[words][name] for name in grid["source"]}
-    c.generators = {name: generator(words, name, first) for name in grid["generator"] if name not in _CONTROLS}
+    c.generators = {name: generator(words, name, first) for name in grid["generator"] if name not in base.CONTROLS}
     c.model_sizes = model_sizes(words, tuple(name for name in grid.get("model_size", ()) if name))
     c.augmentations = augmentations(first)
     with c.ignore_type():  # every axis is a tuple, so that --config.axes.seed=0,1 may make any of them longer

@@ -14,6 +14,7 @@ import numpy as np
 from launch import boot
 from launch.benchmark import planted
 from launch.benchmark.parties import Parties, divide
+from launch.benchmark.planted_stores import planted_manifest
 
 if TYPE_CHECKING:
     from memjax.audit.fidelity.features import Features
@@ -211,16 +212,7 @@ def _images(
             for i, (image, owner) in enumerate(zip(images, owners, strict=True))
         ]
         writer.add("all", items)
-        store = writer.finish(
-            dataclasses.replace(
-                manifest,
-                patient_ids=manifest.patient_ids if any(owners) else "none",
-                source_format="planted",
-                preparation={},
-                left_out=(),
-                notes=(),
-            )
-        )
+        store = writer.finish(planted_manifest(manifest, has_patients=any(owners)))
     return ImageSet(role=role, given=role, store=store)
 
 

@@ -70,13 +70,16 @@ def _store(
             )
             if source[i] not in writer.done:
                 writer.add(source[i], [item])
-        return writer.finish(
-            dataclasses.replace(
-                manifest,
-                patient_ids=manifest.patient_ids if any(owners) else "none",
-                source_format="planted",
-                preparation={},
-                left_out=(),
-                notes=(),
-            )
-        )
+        return writer.finish(planted_manifest(manifest, has_patients=any(owners)))
+
+
+def planted_manifest(manifest: "Manifest", *, has_patients: bool) -> "Manifest":
+    """Return what is said of images that were made from those of a store, as bytes."""
+    return dataclasses.replace(
+        manifest,
+        patient_ids=manifest.patient_ids if has_patients else "none",
+        source_format="planted",
+        preparation={},
+        left_out=(),
+        notes=(),
+    )

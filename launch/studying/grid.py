@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from configs.studies.base import AXES
-from launch.studying.stage import Stage, with_needs
+from configs.studies.base import AXES, CONTROLS
+from launch.studying.stage import Kind, Stage, with_needs
 from memjax.data.manifest import read_manifest
 from memjax.data.store import is_store
 from memjax.digest import file_digest
 from memjax.errors import UserError
 from memjax.study.row import Value
-
-CONTROLS = ("training", "unseen", "noise")  # generators that nobody trains
 
 _NUMBERS = {"n_train": 0, "thinning": 1, "duplicates": 1, "images_seen": 0, "samples": 0, "seed": 0}  # and the least
 _SWITCHES = ("deduplicate", "ada", "early_stop", "release")
@@ -32,7 +30,7 @@ class Cell:
     name: what differs from other cells: "generator=ddpm,n_train=64".
     axes: every axis, also those with one value.
     parts: the stages whose results the table reads, by what they are: data, train (of what was trained), sample,
-      audit, quality (if asked for).
+      descriptor and quality (if asked for), audit.
     """
 
     name: str
@@ -49,7 +47,7 @@ class Cell:
 
 
 def cells(config: Mapping[str, Any]) -> list[Cell]:
-    """Return the cells of a study in the order of work: small training sets first within what else is equal.
+    """Return the cells of a study in the order of work, which is that of the axes' values.
 
     Args:
       config: as `configs/studies` makes them, as plain values.
@@ -149,11 +147,13 @@ def _data(config: Mapping[str, Any], chosen: Mapping[str, Any]) -> Stage:
         source = Stage(kind="source", settings=settings, aside={"path": str(path)})
     else:
         source = Stage(kind="source", settings={"phantoms": dict(given["phantoms"])})
-    settings = {name: chosen[name] for name in ("n_train", "thinning", "duplicates", "deduplicate")}
+    times = 1 if chosen["deduplicate"] else chosen["duplicates"]
+    settings = {"n_train": chosen["n_train"], "thinning": chosen["thinning"], "deduplicate": chosen["deduplicate"]}
+    settings["duplicates"] = times
     settings |= {"heldout": given["heldout_patients"], "unseen": given["unseen_patients"], "split_seed": given["seed"]}
-    if chosen["n_train"] or chosen["duplicates"] > 1:
+    if chosen["n_train"] or times > 1:
         settings["seed"] = chosen["seed"]
-    if chosen["duplicates"] > 1:
+    if times > 1:
         settings["share"] = config["duplicated_share"]
     if chosen["generator"] == "unseen" and not given["unseen_patients"]:
         raise UserError(
@@ -201,7 +201,7 @@ def _trained(config: Mapping[str, Any], chosen: Mapping[str, Any], data: Stage) 
     return _training("train", train, chosen, {"data": latents})
 
 
-def _training(kind: Any, train: dict[str, Any], chosen: Mapping[str, Any], after: Mapping[str, Stage]) -> Stage:
+def _training(kind: Kind, train: dict[str, Any], chosen: Mapping[str, Any], after: Mapping[str, Stage]) -> Stage:
     """Return a training of a whole number of steps, which goes on from shorter ones of the same settings."""
     steps = -(-chosen["images_seen"] // train["batch_size"]) if chosen["images_seen"] else train["steps"]
     train["seed"] = chosen["seed"]

@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from launch.studying.grid import Cell
-from launch.studying.stage import Stage
+from launch.studying.stage import Stage, read_json
 from memjax.audit.fidelity.quality import Quality
 from memjax.audit.findings import Interval
 from memjax.errors import UserError
@@ -71,7 +71,7 @@ def row(cell: Cell, workdir: Path, *, failed: Mapping[str, str], beside: Path) -
     if not is_done:
         return Row(cell=cell.name, axes=cell.axes, status=status, error=errors[0] if errors else "")
     audit = cell.parts["audit"].folder(workdir)
-    counted, report = _read(audit / _COUNTED), _read(audit / "report.json")
+    counted, report = read_json(audit / _COUNTED), read_json(audit / "report.json")
     return Row(
         cell=cell.name,
         axes=cell.axes,
@@ -119,13 +119,6 @@ def _seconds(stage: Stage, workdir: Path) -> float:
     return told["seconds"] + sum(one["seconds"] for one in shorter if one["facts"].get("run") == run)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); remove {path.parent} to do it again.") from None
-
-
 def _counted(decision: "Decision") -> dict[str, Any]:
     return {
         "is_clean": decision.is_clean,
@@ -169,4 +162,4 @@ def _n_nearest(findings: "Findings") -> float:
 def _quality(cell: Cell, workdir: Path) -> Quality | None:
     if "quality" not in cell.parts or not cell.parts["quality"].is_done(workdir):
         return None
-    return Quality(**_read(cell.parts["quality"].folder(workdir) / _QUALITY))
+    return Quality(**read_json(cell.parts["quality"].folder(workdir) / _QUALITY))

@@ -80,8 +80,6 @@ def _preparation(given: Mapping[str, Any]) -> "Preparation":
 
 
 def _data(stage: Stage, workdir: Path, folder: Path) -> dict[str, Any]:
-    import numpy as np
-
     from memjax.audit.distinct import distinct_ids
     from memjax.data.split import first_images, heldout_ids, training_ids
     from memjax.data.store import Store
@@ -107,14 +105,13 @@ def _data(stage: Stage, workdir: Path, folder: Path) -> dict[str, Any]:
             )
         ids = first_images(store.items, ids, how["n_train"], how["seed"])
     copies = None
-    if how["duplicates"] > 1 and not how["deduplicate"]:
+    if how["duplicates"] > 1:
         copies = repeated(ids, share=how["share"], times=how["duplicates"], seed=how["seed"])
-    for name, some in (("train", ids), ("heldout", heldout), ("unseen", unseen)):
+    if not (folder / "train").exists():
+        write_subset(folder / "train", store, ids, split="train", copies=copies)
+    for name, some in (("heldout", heldout), ("unseen", unseen)):
         if len(some) and not (folder / name).exists():
-            write_subset(
-                folder / name, store, some, split="train" if name == "train" else "heldout",
-                copies=copies if name == "train" else None,
-            )  # fmt: skip
+            write_subset(folder / name, store, some, split="heldout")
     train = Store.open(folder / "train")
     patients = {item.patient for item in train.items}
     return {
@@ -122,7 +119,7 @@ def _data(stage: Stage, workdir: Path, folder: Path) -> dict[str, Any]:
         "shape": list(train.manifest.shape),
         "n_train": len(train),
         "n_train_patients": len(patients) if train.manifest.has_patients else None,
-        "n_heldout": int(np.size(heldout)),
+        "n_heldout": len(heldout),
         "is_sliced": not train.manifest.is_volume and any(item.slice is not None for item in train.items),
     }
 
@@ -152,7 +149,8 @@ def _train(stage: Stage, workdir: Path, folder: Path) -> dict[str, Any]:
             f"the monitor saw copies at its first look, after {outcome.step} steps, and there are no weights of "
             "before; let it look earlier (every.monitor of the generator's config)."
         )
-    leaves, about, _ = read_weights(run / "weights", step=None if stops else _kept(outcome, stage))
+    # Where held-out images decide, the best step's weights count, else the last step's.
+    leaves, about, _ = read_weights(run / "weights", step=None if stops else outcome.best_step or stage.mark)
     return {
         "run": run.name,
         "parameters": int(sum(leaf.size for leaf in leaves.values())),
@@ -164,12 +162,14 @@ def _train(stage: Stage, workdir: Path, folder: Path) -> dict[str, Any]:
 
 def _run_folder(folder: Path, steps: int) -> Path:
     """Return where to train: beside a run that went farther and kept nothing of this step."""
+    from memjax.artifacts.run import saved_steps
     from memjax.artifacts.weights import written_steps
 
     run = folder / "run"
     written = written_steps(run / "weights")
-    saved = [int(path.name) for path in (run / "checkpoints").glob("[0-9]*") if path.name.isdecimal()]
-    farthest = max([*written, *saved], default=0)  # of an interrupted one there is a checkpoint, and no weights
+    farthest = max(
+        [*written, *saved_steps(run)], default=0
+    )  # of an interrupted one there is a checkpoint, and no weights
     return run if steps in written or farthest <= steps else folder / f"run-{steps}"
 
 
@@ -177,11 +177,6 @@ def _run_of(stage: Stage, workdir: Path) -> tuple[Path, int]:
     """Return a training's run, and the step whose weights count."""
     facts = stage.told(workdir)["facts"]
     return stage.folder(workdir) / facts["run"], facts["step"]
-
-
-def _kept(outcome: Any, stage: Stage) -> int:
-    """Return the step whose weights count: the last, or the best where held-out images decide."""
-    return outcome.best_step or stage.mark
 
 
 def _latents(stage: Stage, workdir: Path, folder: Path) -> dict[str, Any]:

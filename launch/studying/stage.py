@@ -67,16 +67,24 @@ class Stage:
         Raises:
           UserError: the file is damaged.
         """
-        path = self.done_file(workdir)
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({error}); remove {path.parent} to do it again.") from None
+        return read_json(self.done_file(workdir))
 
     def finish(self, workdir: Path, seconds: float, facts: Mapping[str, Any]) -> None:
         """Say that it is done."""
         with whole_file(self.done_file(workdir)) as partial:
             partial.write_text(json.dumps({"seconds": seconds, "facts": dict(facts)}) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what a stage left in a file of its folder.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); remove {path.parent} to do it again.") from None
 
 
 def with_needs(stage: Stage) -> list[Stage]:

@@ -153,6 +153,11 @@ class Run:
                 partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
+def saved_steps(path: Path) -> list[int]:
+    """Return the steps of which a run's folder holds a state to go on from, whole or not."""
+    return [int(step.name) for step in (path / "checkpoints").glob("[0-9]*") if step.name.isdecimal()]
+
+
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what JSON makes of these values, so that what was written and what is asked for compare."""
     return json.loads(json.dumps(dict(values), default=str))

@@ -24,7 +24,6 @@ class Emm:
     value: float  # training images; nan where it is below or above all measured sizes
     low: float  # the largest measured size with the share, or 0
     high: float  # the next larger measured size, or inf
-    line: Line
     is_sure: bool  # the 95 % intervals on both sides exclude the level
 
 
@@ -64,7 +63,7 @@ def _emm(line: Line) -> Emm:
 
 
 def _result(line: Line, value: float, low: float, high: float, is_sure: bool) -> Emm:
-    return Emm(title=line.title, value=value, low=low, high=high, line=line, is_sure=is_sure)
+    return Emm(title=line.title, value=value, low=low, high=high, is_sure=is_sure)
 
 
 def _crossing(here: Point, after: Point) -> float:

@@ -57,8 +57,9 @@ def onsets(rows: Sequence[Row]) -> list[Onsets]:
 def _onsets(rows: Sequence[Row], title: str) -> Onsets:
     found = [_onset(line.points) for line in lines(rows, "images_seen", COPIED)]
     found.sort(key=lambda onset: onset.n)
-    known = [onset for onset in found if math.isfinite(onset.value)]
-    return Onsets(title=title, onsets=found, slope=_slope(known) if len({onset.n for onset in known}) > 1 else None)
+    made = Onsets(title=title, onsets=found, slope=None)
+    several = len({onset.n for onset in made.known}) > 1
+    return dataclasses.replace(made, slope=_slope(made.known)) if several else made
 
 
 def _onset(points: Sequence[Point]) -> Onset:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+import scipy.linalg
 from jaxtyping import Float, Float32
 
 Images = Float32[np.ndarray, "n *space c"]
@@ -36,15 +37,19 @@ def principal_components(
     """Return the mean of vectors and the directions of largest variance, in descending order.
 
     Directions without variance are left out; there are n - 1 or d at most. Found from the smaller of the two products
-    of the vectors with themselves, n x n or d x d, in float64.
+    of the vectors with themselves, n x n or d x d, in float64, and no more of them than are asked for: of 5216 x 2048
+    numbers 64 take a tenth of the time of a singular value decomposition.
     """
     n, d = vectors.shape
     mean = vectors.mean(0, dtype=np.float64)
     x = vectors - mean
     is_wide = n < d
-    variances, axes = np.linalg.eigh(x @ x.T if is_wide else x.T @ x)
+    size = min(n, d)
+    variances, axes = scipy.linalg.eigh(
+        x @ x.T if is_wide else x.T @ x, subset_by_index=(size - min(at_most, size), size - 1)
+    )
     kept = variances[::-1] > max(variances[-1], 0) * 1e-12 * max(n, d)
-    axes = axes[:, ::-1][:, kept][:, :at_most]
+    axes = axes[:, ::-1][:, kept]
     if is_wide:
         axes = x.T @ axes
         axes /= np.linalg.norm(axes, axis=0)
