@@ -3,7 +3,7 @@
     python -m launch.study --config=configs/studies/a1_generators.py --workdir=studies/a1
         --data=brats20=BRATS20 --data=brats21=BRATS21 --data=cxr=CHEST_XRAY
     python -m launch.study --config=configs/studies/a1_generators.py:small --workdir=studies/a1 --data=chest=cxr64.npz
-    python -m launch.study --config=configs/studies/a1_generators.py:smoke --workdir=/tmp/a1
+    python -m launch.study --config=configs/studies/a1_generators.py:smoke --workdir=out/smoke/a1
 
 The paper correlates 1000 images of each generator with all its training images, on slices of BraTS 2020 and 2021 and on
 5216 and 1300 radiographs, and finds the diffusion model's nearer on all four.

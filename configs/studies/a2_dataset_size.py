@@ -3,7 +3,7 @@
     python -m launch.study --config=configs/studies/a2_dataset_size.py --workdir=studies/a2 --data=brats21=BRATS21
         --data=cxr=CHEST_XRAY
     python -m launch.study --config=configs/studies/a2_dataset_size.py:small --workdir=studies/a2 --data=chest=cxr64.npz
-    python -m launch.study --config=configs/studies/a2_dataset_size.py:smoke --workdir=/tmp/a2
+    python -m launch.study --config=configs/studies/a2_dataset_size.py:smoke --workdir=out/smoke/a2
 
 The paper compares generators of BraTS 2020 (about 23,000 slices) with those of BraTS 2021 (about 91,000), and of 5216
 radiographs with those of 1300.

@@ -3,7 +3,7 @@
     python -m launch.study --config=configs/studies/a3_unseen.py --workdir=studies/a3
         --data=brats20=BRATS20 --data=brats21=BRATS21 --data=cxr=CHEST_XRAY
     python -m launch.study --config=configs/studies/a3_unseen.py:small --workdir=studies/a3 --data=chest=cxr64.npz
-    python -m launch.study --config=configs/studies/a3_unseen.py:smoke --workdir=/tmp/a3
+    python -m launch.study --config=configs/studies/a3_unseen.py:smoke --workdir=out/smoke/a3
 
 The paper's control (row 3) for what all images of one kind have in common: synthetic images against test images.
 

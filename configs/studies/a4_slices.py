@@ -4,7 +4,7 @@
         --data=brats20=BRATS20 --data=cxr=CHEST_XRAY
     python -m launch.study --config=configs/studies/a4_slices.py:small --workdir=studies/a4
         --data=brain_slices=lgg64.npz --data=chest=cxr64.npz
-    python -m launch.study --config=configs/studies/a4_slices.py:smoke --workdir=/tmp/a4
+    python -m launch.study --config=configs/studies/a4_slices.py:smoke --workdir=out/smoke/a4
 
 The paper says that diffusion models copy more where they are trained on 2-D slices of 3-D volumes. Neighbouring slices
 are nearly one image, so N slices are fewer than N images.

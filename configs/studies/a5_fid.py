@@ -3,7 +3,7 @@
     python -m launch.study --config=configs/studies/a5_fid.py --workdir=studies/a5 --data=CHEST_XRAY
         --config.quality.features=inception --config.quality.weights=INCEPTION_FILE
     python -m launch.study --config=configs/studies/a5_fid.py:small --workdir=studies/a5 --data=cxr64.npz
-    python -m launch.study --config=configs/studies/a5_fid.py:smoke --workdir=/tmp/a5
+    python -m launch.study --config=configs/studies/a5_fid.py:smoke --workdir=out/smoke/a5
 
 The paper concludes that both reward generators that copy. Beside the two generators stand three controls that nobody
 trains: `training` hands back training images, the best that FID can score; `unseen` hands back real images of other

@@ -2,7 +2,7 @@
 
     python -m launch.study --config=configs/studies/a6_model_size.py --workdir=studies/a6 --data=CHEST_XRAY
     python -m launch.study --config=configs/studies/a6_model_size.py:small --workdir=studies/a6 --data=cxr64.npz
-    python -m launch.study --config=configs/studies/a6_model_size.py:smoke --workdir=/tmp/a6
+    python -m launch.study --config=configs/studies/a6_model_size.py:smoke --workdir=out/smoke/a6
 
 The papers compare few sizes, or tell none. Here sizes are ladders with one dial, the width: from 1 to 250 million
 parameters (`configs/unet_sizes.py`, `stylegan_sizes.py`), all trained alike. `small`: the demo's diffusion model (0.3

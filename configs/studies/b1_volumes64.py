@@ -3,7 +3,7 @@
     python -m launch.study --config=configs/studies/b1_volumes64.py --workdir=studies/b1 --data=PCCTA
         --config.generators.latent.autoencoder.perceptual.file=lpips.npz
     python -m launch.study --config=configs/studies/b1_volumes64.py:small --workdir=studies/b1 --data=hippocampus48.npz
-    python -m launch.study --config=configs/studies/b1_volumes64.py:smoke --workdir=/tmp/b1
+    python -m launch.study --config=configs/studies/b1_volumes64.py:smoke --workdir=out/smoke/b1
 
 The paper trains the autoencoder and the diffusion model of Khader et al. on 242 parts of coronary arteries, draws 1000
 volumes, and compares them by a descriptor that is trained on the training volumes. Two readers call copies of 59 % of

@@ -3,7 +3,7 @@
     python -m launch.study --config=configs/studies/b2_knees.py --workdir=studies/b2 --data=MRNet-v1.0
         --config.generators.latent.autoencoder.perceptual.file=lpips.npz
     python -m launch.study --config=configs/studies/b2_knees.py:small --workdir=studies/b2
-    python -m launch.study --config=configs/studies/b2_knees.py:smoke --workdir=/tmp/b2
+    python -m launch.study --config=configs/studies/b2_knees.py:smoke --workdir=out/smoke/b2
 
 The paper trains on 904 of MRNet's knees, draws 3600, and has 150 of the nearest pairs labelled: a third are copies.
 

@@ -4,7 +4,7 @@
         --config.generators.latent.autoencoder.perceptual.file=lpips.npz
     python -m launch.study --config=configs/studies/b3_augmentation.py:small --workdir=studies/b3
         --data=hippocampus48.npz
-    python -m launch.study --config=configs/studies/b3_augmentation.py:smoke --workdir=/tmp/b3
+    python -m launch.study --config=configs/studies/b3_augmentation.py:smoke --workdir=out/smoke/b3
 
 In the paper 59 % of the training volumes are memorized without augmentation and 41 % with. The follow-up mirrors along
 one axis and rotates by up to 5 degrees, each with probability 0.5.

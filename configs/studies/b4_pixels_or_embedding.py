@@ -4,7 +4,7 @@
         --config.generators.latent.autoencoder.perceptual.file=lpips.npz
     python -m launch.study --config=configs/studies/b4_pixels_or_embedding.py:small --workdir=studies/b4
         --data=hippocampus48.npz
-    python -m launch.study --config=configs/studies/b4_pixels_or_embedding.py:smoke --workdir=/tmp/b4
+    python -m launch.study --config=configs/studies/b4_pixels_or_embedding.py:smoke --workdir=out/smoke/b4
 
 The paper's criticism of Akbar et al.: a generator that was trained on mirrored and rotated images makes mirrored and
 rotated copies, and the correlation of pixels as they lie does not see them.

@@ -3,7 +3,7 @@
     python -m launch.study --config=configs/studies/b5_samples.py --workdir=studies/b5 --data=PCCTA
         --config.generators.latent.autoencoder.perceptual.file=lpips.npz
     python -m launch.study --config=configs/studies/b5_samples.py:small --workdir=studies/b5 --data=cxr64.npz
-    python -m launch.study --config=configs/studies/b5_samples.py:smoke --workdir=/tmp/b5
+    python -m launch.study --config=configs/studies/b5_samples.py:smoke --workdir=out/smoke/b5
 
 The paper draws about four times as many volumes as it trains on, and says that more might find more memorized ones.
 

@@ -2,7 +2,7 @@
 
     python -m launch.study --config=configs/studies/c1_overtraining.py --workdir=studies/c1 --data=CHEST_XRAY
     python -m launch.study --config=configs/studies/c1_overtraining.py:small --workdir=studies/c1 --data=cxr64.npz
-    python -m launch.study --config=configs/studies/c1_overtraining.py:smoke --workdir=/tmp/c1
+    python -m launch.study --config=configs/studies/c1_overtraining.py:smoke --workdir=out/smoke/c1
 
 One training of each generator, looked at after more and more images: longer ones go on from shorter ones. The papers
 train latent diffusion and small diffusion models; here both generators of Akbar et al. are.

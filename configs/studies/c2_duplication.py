@@ -2,7 +2,7 @@
 
     python -m launch.study --config=configs/studies/c2_duplication.py --workdir=studies/c2 --data=CHEST_XRAY
     python -m launch.study --config=configs/studies/c2_duplication.py:small --workdir=studies/c2 --data=cxr64.npz
-    python -m launch.study --config=configs/studies/c2_duplication.py:smoke --workdir=/tmp/c2
+    python -m launch.study --config=configs/studies/c2_duplication.py:smoke --workdir=out/smoke/c2
 
 A tenth of the training images (`config.duplicated_share`) is in the training set once, 4 times or 16 times; all else,
 the number of images seen among it, is equal. Beside the most repeated ones stands a set without any: what the audit's

@@ -2,7 +2,7 @@
 
     python -m launch.study --config=configs/studies/emm.py --workdir=studies/emm --data=CHEST_XRAY
     python -m launch.study --config=configs/studies/emm.py:small --workdir=studies/emm --data=cxr64.npz
-    python -m launch.study --config=configs/studies/emm.py:smoke --workdir=/tmp/emm
+    python -m launch.study --config=configs/studies/emm.py:smoke --workdir=out/smoke/emm
 
 Effective model memorization: the largest N at which 90 % of the samples lie three times nearer to one training image
 than to the second nearest, trained until nothing more is memorized. The paper finds it for CIFAR-10 at 40,000 epochs.

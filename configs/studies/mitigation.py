@@ -2,7 +2,7 @@
 
     python -m launch.study --config=configs/studies/mitigation.py --workdir=studies/mitigation --data=CHEST_XRAY
     python -m launch.study --config=configs/studies/mitigation.py:small --workdir=studies/mitigation --data=cxr64.npz
-    python -m launch.study --config=configs/studies/mitigation.py:smoke --workdir=/tmp/mitigation
+    python -m launch.study --config=configs/studies/mitigation.py:smoke --workdir=out/smoke/mitigation
 
 One measure at a time against a training with none: augmentation and smaller models (Dar et al., arXiv 2307.01148 and
 2402.01054), adaptive discriminator augmentation (Karras et al., arXiv 2006.06676), a training set without duplicates,

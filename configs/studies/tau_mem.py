@@ -2,7 +2,7 @@
 
     python -m launch.study --config=configs/studies/tau_mem.py --workdir=studies/tau_mem --data=CHEST_XRAY
     python -m launch.study --config=configs/studies/tau_mem.py:small --workdir=studies/tau_mem --data=cxr64.npz
-    python -m launch.study --config=configs/studies/tau_mem.py:smoke --workdir=/tmp/tau_mem
+    python -m launch.study --config=configs/studies/tau_mem.py:smoke --workdir=out/smoke/tau_mem
 
 The paper: a diffusion model first learns to make good images, at a time that does not depend on N, and begins to
 memorize at a later one, tau_mem, that grows in proportion to N. Its images are faces of 32 x 32, its batch min(512, N).
