@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from launch.planning.hlo import integers
+
 _LISTED = re.compile(r"(?:replica_groups|source_target_pairs)=\{((?:\{[\d,]*\},?)+)\}")
 _IOTA = re.compile(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?")
 _MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{([^}]*)\}")
@@ -22,14 +24,14 @@ def groups_of(text: str, n_devices: int) -> np.ndarray:
       n_devices: how many there are.
     """
     if found := _LISTED.search(text):
-        return np.array([_numbers(group) for group in re.findall(r"\{([\d,]*)\}", found[1])])
+        return np.array([integers(group) for group in re.findall(r"\{([\d,]*)\}", found[1])])
     if found := _IOTA.search(text):
-        return _turned(_numbers(found[2]), found[3]).reshape(_numbers(found[1]))
+        return _turned(integers(found[2]), found[3]).reshape(integers(found[1]))
     if found := _MESH.search(text):
         axes = re.findall(r"'([^']+)'=(\d+)", found[1])
         named = re.findall(r"'([^']+)'(?::\((\d+)\)(\d+))?", found[4])
         sizes = [int(size) for _, size in axes]
-        places = _turned(_numbers(found[2]), found[3]) if found[2] else np.arange(math.prod(sizes))
+        places = _turned(integers(found[2]), found[3]) if found[2] else np.arange(math.prod(sizes))
         return _along(places.reshape(sizes), [name for name, _ in axes], named)
     return np.arange(n_devices)[None]
 
@@ -42,7 +44,7 @@ def crosses(groups: np.ndarray, node: Sequence[int]) -> bool:
 
 def _turned(dims: Sequence[int], order: str | None) -> np.ndarray:
     numbers = np.arange(math.prod(dims)).reshape(dims)
-    return numbers.transpose(_numbers(order)) if order else numbers
+    return numbers.transpose(integers(order)) if order else numbers
 
 
 def _along(places: np.ndarray, names: Sequence[str], along: Sequence[tuple[str, str, str]]) -> np.ndarray:
@@ -63,7 +65,3 @@ def _along(places: np.ndarray, names: Sequence[str], along: Sequence[tuple[str, 
     outside = [axis for axis in range(len(split)) if axis not in inside]
     size = math.prod(split[axis] for axis in inside)
     return places.reshape(split).transpose(outside + inside).reshape(-1, size)
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(one) for one in text.split(",") if one]

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 _BITS = {"pred": 8, "token": 0, "opaque": 0, "bf16": 16, "tf32": 32}  # others end with how many they are
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(")
@@ -89,7 +89,8 @@ def read_module(text: str) -> Module:
     """Return a compiled program, given its text."""
     found: dict[str, dict[str, Instruction]] = {}
     entry = current = ""
-    for line in _joined(text):
+    without_comments = re.sub(r"/\*.*?\*/", "", text)  # they number the parts of long tuples
+    for line in map(str.rstrip, without_comments.splitlines()):
         if line.startswith("}"):
             current = ""
         elif current and (at := _LINE.match(line)):
@@ -120,23 +121,18 @@ def arrays(text: str) -> tuple[Array, ...]:
         found.append(
             Array(
                 dtype,
-                _numbers(dims.replace("<=", "")),
-                _numbers(order),
-                _numbers(tile[1]) if tile else (),
+                integers(dims.replace("<=", "")),
+                integers(order),
+                integers(tile[1]) if tile else (),
                 int(space[1]) if space else 0,
             )
         )
     return tuple(found)
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def integers(text: str) -> tuple[int, ...]:
+    """Return the numbers of `2,4`; of nothing, none."""
     return tuple(int(one) for one in text.split(",") if one)
-
-
-def _joined(text: str) -> Iterator[str]:
-    """Yield lines without the comments that number the parts of long tuples."""
-    for line in text.splitlines():
-        yield re.sub(r"/\*.*?\*/", "", line).rstrip()
 
 
 def _instruction(text: str, *, name: str, is_root: bool) -> Instruction:

@@ -128,10 +128,8 @@ class _Walk:
         """Return how often a loop runs, if the text says so: itself, or by the number that it counts up to."""
         if known := re.search(r'"known_trip_count":\{"n":"(\d+)"\}', one.rest):
             return int(known[1])
-        found = set()
-        for name in one.called("condition"):
-            for part in self._module.computations[name].values():
-                found |= {int(part.inside)} if part.opcode == "constant" and part.inside.isdecimal() else set()
+        parts = [part for name in one.called("condition") for part in self._module.computations[name].values()]
+        found = {int(part.inside) for part in parts if part.opcode == "constant" and part.inside.isdecimal()}
         return found.pop() if len(found) == 1 else None
 
 
