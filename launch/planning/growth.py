@@ -14,6 +14,7 @@ from launch.planning.machines import GIB
 from launch.planning.search import Setting
 from launch.planning.topologies import Topology, family
 from memjax.errors import UserError
+from memjax.whole import whole_file
 
 Row = tuple[Topology, Cost | str]  # what it costs there, or why it cannot be
 
@@ -55,26 +56,29 @@ def write_plot(rows: Mapping[str, Sequence[Row]], place: Path, title: str) -> No
     """Draw images a second and memory against devices, a line a machine; the file's name ends with .svg or .png."""
     from memjax.audit.report.chart_parts import DASHES, MARGINS, WIDTH
     from memjax.audit.report.theme import LIGHT, encoded, new_figure, style
+    from memjax.study.palette import numbered
 
-    colours = (LIGHT.synthetic, LIGHT.copy, LIGHT.heldout, LIGHT.ink)
     left, right, bottom, top = MARGINS
     with style(LIGHT):
         figure, grid = new_figure((WIDTH, 4.6), rows=2, margins=(left, right + 0.6, bottom, top), gaps=(0.0, 0.45))
         fast, held = grid[:, 0]
         most, largest = 1, 0.0
-        for (machine, several), colour in zip(rows.items(), colours, strict=False):
+        for number, (machine, several) in enumerate(rows.items()):
             known = [(topology.n_devices, cost) for topology, cost in several if isinstance(cost, Cost)]
             if not known:
                 continue
-            n, speeds = [number for number, _ in known], [speed(cost) for _, cost in known]
-            fast.plot(n, speeds, color=colour, linewidth=1.8, marker="o", markersize=4)
-            told = [(number, one) for number, one in zip(n, speeds, strict=True) if not math.isnan(one)]
+            look = numbered(number)
+            colour = look.colour
+            line: dict[str, Any] = {"color": colour, "linewidth": 1.8, "marker": look.marker, "markersize": 4}
+            n, speeds = [devices for devices, _ in known], [speed(cost) for _, cost in known]
+            fast.plot(n, speeds, **line)
+            told = [(devices, one) for devices, one in zip(n, speeds, strict=True) if not math.isnan(one)]
             if told:  # dashed: every device as fast as the first
-                ideal = [told[0][1] * number / told[0][0] for number in n]
+                ideal = [told[0][1] * devices / told[0][0] for devices in n]
                 fast.plot(n, ideal, color=colour, linewidth=1.0, linestyle=DASHES)
                 fast.annotate(machine, told[-1], (7, 0), textcoords="offset points", color=colour, va="center")
             need, have = [(cost.need_bytes or math.nan) / GIB for _, cost in known], known[0][1].have_bytes / GIB
-            held.plot(n, need, color=colour, linewidth=1.8, marker="o", markersize=4)
+            held.plot(n, need, **line)
             held.axhline(have, color=colour, linewidth=1.0, linestyle=DASHES)
             most, largest = max(most, *n), max(largest, have)
         ticks = [1 << power for power in range(0, 9, 2) if 1 << power <= most]
@@ -91,4 +95,5 @@ def write_plot(rows: Mapping[str, Sequence[Row]], place: Path, title: str) -> No
         fast.set_title("Images a second at most (dashed: in proportion)")
         held.set_title("GiB on one device (dashed: what it has)")
         held.set_xlabel("devices")
-        place.write_bytes(encoded(figure, place.suffix.removeprefix(".")))
+        with whole_file(place) as partial:
+            partial.write_bytes(encoded(figure, place.suffix.removeprefix(".")))
