@@ -6,8 +6,8 @@
 
 Programs are compiled ahead of time: the training step, drawing a batch, a block of the audit. Nothing runs, and no
 device is needed, but compilers are: pip install -e '.[plan]' for TPUs, '.[plan-gpu]' for GPUs (5.5 GB); `cpu:8` needs
-neither. See docs/plan.md. Compiling takes minutes a program; with --cache=DIR each is compiled once.
-Exit status: 0 told; 2 something is wrong with what was given, or it fits nowhere.
+neither. See docs/plan.md. Compiling takes minutes a program; what --cache=DIR knows is not compiled again.
+Exit status: 0 told; 2 something is wrong with what was given, or training does not fit on one of the topologies.
 """
 
 import json
@@ -50,16 +50,17 @@ def main() -> None:
     """Tell what it costs."""
     from launch.planning import topologies
 
-    chosen = _chosen()
+    chosen, out, plot = _chosen(), boot.place_if_given(_OUT), boot.place_if_given(_PLOT)
     config = _CONFIG.value.to_dict()
     shape, dtype = _images(config)
     for topology in chosen:
         topologies.check_installed(topology)
-    every = [one for topology in chosen for one in topologies.family(topology.machine) if one.n_devices <= _MOST.value]
-    topologies.set_environment([*chosen, *(every if _GROWTH.value else [])])
+    more = [one for topology in chosen for one in topologies.family(topology.machine) if one.n_devices <= _MOST.value]
+    topologies.set_environment([*chosen, *more] if _GROWTH.value else chosen)
 
     from launch.planning import tell  # with JAX, which reads its environment but once
-    from launch.planning.planner import Planner
+    from launch.planning.planner import Planner, as_json
+    from memjax.whole import whole_file
 
     planner = Planner(config, shape, remembered=boot.place_if_given(_CACHE), tell=boot.say)
     print(f"{_name()}, images of {' x '.join(map(str, shape))}\n", flush=True)
@@ -67,14 +68,20 @@ def main() -> None:
     refused: list[str] = []
     costs: list[Cost] = []
     for topology in chosen:
-        about, sentence = _planned(planner, topology, dtype, costs)
+        programs = _costs(planner, topology, dtype)
+        costs += programs.values()
+        about = {"programs": {name: as_json(cost) for name, cost in programs.items()}}
+        if "train" in programs and (_SEARCH.value or not programs["train"].fits):
+            about["search"], sentence = planner.searched(topology, programs["train"], is_whole=_SEARCH.value)
+            refused += [sentence] if sentence else []
         found["topologies"][str(topology)] = about
-        refused += [sentence] if sentence else []
-    print(tell.told_together(_name().removeprefix("configs/"), costs), end="\n\n", flush=True)
+    title = _name().removeprefix("configs/")
+    print(tell.told_together(title, costs), end="\n\n", flush=True)
     if _GROWTH.value:
-        found["growth"] = _growth(planner, config, chosen)
-    if _OUT.value:
-        _room(_OUT).write_text(json.dumps(found, indent=1), encoding="utf-8")
+        found["growth"] = _growth(planner, config, chosen, plot, title)
+    if out:
+        with whole_file(out) as partial:
+            partial.write_text(json.dumps(found, indent=1), encoding="utf-8")
     if refused:
         raise UserError(" ".join(refused))
 
@@ -97,23 +104,12 @@ def _chosen() -> "list[Topology]":
     return chosen
 
 
-def _room(flag: flags.FlagHolder[str | None]) -> Path:
-    """Return the file that a flag names; its folder is made."""
-    file = boot.place(flag)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return file
-
-
 def _name() -> str:
     return config_flags.get_config_filename(flags.FLAGS[_CONFIG.name])
 
 
-def _planned(planner: "Planner", topology: "Topology", dtype: str, every: "list[Cost]") -> tuple[dict[str, Any], str]:
-    """Tell what programs cost on a topology, and add it to `every`.
-
-    Returns:
-      It as plain values, and a sentence if training does not fit.
-    """
+def _costs(planner: "Planner", topology: "Topology", dtype: str) -> "dict[str, Cost]":
+    """Tell what programs cost on a topology, and return it by name."""
     from launch.planning import tell
 
     audit = {"queries": _QUERIES.value, "gallery": _GALLERY.value, "dtype": dtype, "symmetry": _SYMMETRY.value}
@@ -126,32 +122,29 @@ def _planned(planner: "Planner", topology: "Topology", dtype: str, every: "list[
     for name in _PROGRAMS.value:
         costs[name] = make[name]()
         print(tell.told(costs[name]), end="\n\n", flush=True)
-    every += costs.values()
-    about: dict[str, Any] = {"programs": planner.as_json(costs)}
-    sentence = ""
-    if "train" in costs and (_SEARCH.value or not costs["train"].fits):
-        about["search"], sentence = planner.searched(topology, costs["train"], is_whole=_SEARCH.value)
-    return about, sentence
+    return costs
 
 
-def _growth(planner: "Planner", config: Mapping[str, Any], chosen: "Sequence[Topology]") -> dict[str, Any]:
-    """Tell how the cost of training grows on each machine; return it as plain values."""
+def _growth(
+    planner: "Planner", config: Mapping[str, Any], chosen: "Sequence[Topology]", plot: Path | None, title: str
+) -> dict[str, Any]:
+    """Tell how the cost of training grows on each machine, and draw it; return it as plain values."""
     from launch.planning import tell
     from launch.planning.growth import grown, write_plot
+    from launch.planning.planner import growth_as_json
 
     rows = {}
     for machine in dict.fromkeys(topology.machine for topology in chosen):
         rows[machine] = grown(config, machine, _MOST.value, planner.train)
         print(tell.told_growth(rows[machine]), end="\n\n", flush=True)
-    if _PLOT.value:
-        write_plot(rows, _room(_PLOT), _name().removeprefix("configs/"))
-    return {machine: planner.growth_as_json(several) for machine, several in rows.items()}
+    if plot:
+        write_plot(rows, plot, title)
+    return {machine: growth_as_json(several) for machine, several in rows.items()}
 
 
 def _images(config: Mapping[str, Any]) -> tuple[tuple[int, ...], str]:
     """Return the shape of an image and the type of its numbers on disk."""
-    from launch.planning.shapes import image_shape
-    from launch.planning.topologies import shape_of
+    from launch.planning.shapes import image_shape, shape_of
 
     if _SHAPE.value and _DATA.value:
         raise UserError("give either --shape or --data, whose images have a shape of their own.")

@@ -16,7 +16,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from configs import ddpm, latent3d, stylegan2
-from launch.planning import tell
+from launch.planning import planner, tell
 from launch.planning.costs import Cost, bound, cost_of, told_need
 from launch.planning.groups import crosses, groups_of
 from launch.planning.growth import grown, speed, write_plot
@@ -227,8 +227,6 @@ def test_a_straight_line_needs_four_compiles():
 
 def made(topology: str, need: int, *, images: int = 64, state: int = 10, seconds: float = 1.0) -> Cost:
     """Make up a cost."""
-    where = parse(topology)
-    have = where.of.memory_bytes
     return Cost(
         program="train",
         topology=topology,
@@ -236,8 +234,7 @@ def made(topology: str, need: int, *, images: int = 64, state: int = 10, seconds
         unit="images",
         memory={"parameters": state, "temporaries": need - state},
         need_bytes=need,
-        have_bytes=have,
-        flops={"bf16": seconds * where.of.flops["bf16"]},
+        flops={"bf16": seconds * parse(topology).of.flops["bf16"]},
         moved_bytes=0.0,
         collectives=[(Collective("all-reduce", 8, 4, False), 2.0)],
         unknown_loops=0,
@@ -280,6 +277,22 @@ def test_what_does_not_fit_says_the_smallest_topology_that_would(capsys):
     assert "largest batch that fits" in capsys.readouterr().out
     never = lambda there: made(str(there), 2 * there.of.memory_bytes, state=2 * there.of.memory_bytes)  # noqa: E731
     assert smallest_topology(never(here), here, 64, never) is None
+    parts = _Fake(
+        {**ddpm.get_config("brats20").to_dict(), "microbatches": 8}, (256, 256, 5), remembered=None, tell=print
+    )
+    found, sentence = parts.searched(here, parts.train(here, {}), is_whole=False)
+    assert not found and "nor does it on any larger" in sentence, "8 images at a time do not divide over 16 devices"
+
+
+def test_what_was_compiled_is_not_compiled_again(monkeypatch):
+    program = Program(name="train", lowered=None, held={}, images=64, unit="images")
+    monkeypatch.setattr(planner, "train_program", lambda config, shape, devices: program)
+    monkeypatch.setattr(planner, "cost_of", lambda program, topology, remembered: made(str(topology), 1 << 30))
+    config, said = ddpm.get_config("cxr5216").to_dict(), []
+    plan = Planner(config, (256, 256, 1), remembered=None, tell=said.append)
+    first = plan.train(parse("cpu:4"), {})
+    assert plan.train(parse("cpu:4"), {"fsdp": 1, "batch_size": config["batch_size"]}) is first and len(said) == 1
+    assert plan.train(parse("cpu:4"), {"fsdp": 2}) is not first and plan.train(parse("cpu:8"), {}) is not first
 
 
 def test_a_table_has_a_row_a_program():
@@ -306,6 +319,10 @@ def test_growth_goes_on_past_the_batch_and_is_drawn(tmp_path):
     told = tell.told_growth(rows).splitlines()
     assert len(told) == 7 and "that cannot be." in told[3]
     write_plot({"v5e": rows, "h100": grown(config, "h100", 4, cost)}, tmp_path / "growth.svg", "a_b $x$")
+    every = {name: [(family(name)[0], made(str(family(name)[0]), 1 << 30))] for name in MACHINES}
+    write_plot(every, tmp_path / "every.svg", "")
+    told = {one.text for one in ET.parse(tmp_path / "every.svg").iter("{http://www.w3.org/2000/svg}text")}
+    assert told >= set(MACHINES), "each machine has a line"
     assert ET.parse(tmp_path / "growth.svg").getroot().tag.endswith("svg")
 
 

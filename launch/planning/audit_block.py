@@ -13,8 +13,10 @@ from memjax.audit.pairs import symmetry as symmetries
 from memjax.audit.pairs.blocks import cut
 from memjax.audit.pairs.machine import quick_products
 from memjax.audit.pairs.screen import How, Raw, describe_gallery, describe_queries, screen
-from memjax.mesh import QUERY
+from memjax.mesh import QUERY, replicated
 from memjax.orientation import Symmetry, orientations
+
+_NEIGHBOURS, _BINS = 10, 400  # an image, and of the histogram: those of `memjax.audit.audit`
 
 
 def audit_program(
@@ -26,7 +28,6 @@ def audit_program(
     gallery: int,
     dtype: str,
     symmetry: Symmetry,
-    k: int,
 ) -> Program:
     """Return the block of the all-pairs search: gallery images described, scored against a chunk of queries, screened.
 
@@ -40,7 +41,6 @@ def audit_program(
       gallery: how many are searched.
       dtype: of images as they are stored.
       symmetry: which orientations are tried.
-      k: neighbours an image.
     """
     mesh = Mesh(np.array(devices), (QUERY,), axis_types=(AxisType.Auto,))
     quick = quick_products(mesh)
@@ -51,8 +51,8 @@ def audit_program(
         score=about.score,
         group=orientations(shape[:-1], symmetry),
         channels=about.channels,
-        k=k,
-        bins=400,
+        k=_NEIGHBOURS,
+        bins=_BINS,
         limits=about.limits,
         quick=quick,
         dtype=dtype,
@@ -74,7 +74,7 @@ def audit_program(
     turned = NamedSharding(mesh, PartitionSpec(None, QUERY))  # parts have an axis of orientations before
     chunk = placed(described, jax.tree.map(lambda _: split, described)._replace(parts=(turned,) * len(described.parts)))
     floors = jax.ShapeDtypeStruct((blocks.chunk,), np.float32, sharding=split)
-    of_gallery = jax.ShapeDtypeStruct((blocks.width,), np.float32, sharding=NamedSharding(mesh, PartitionSpec()))
+    of_gallery = jax.ShapeDtypeStruct((blocks.width,), np.float32, sharding=replicated(mesh))
 
     def block(queries: Any, images: Raw, query_floor: Any, gallery_floor: Any) -> Any:
         return screen(how, queries, describe_gallery(how, transform, images, None), query_floor, gallery_floor)

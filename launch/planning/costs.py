@@ -17,8 +17,9 @@ from launch.planning.machines import GIB, Machine
 from launch.planning.programs import Program
 from launch.planning.tally import Collective, tally
 from launch.planning.topologies import Topology
+from memjax.whole import whole_file
 
-_FORMAT = 1  # of what is remembered; another number forgets it
+_FORMAT = 2  # of what is remembered; another number forgets it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,12 +35,21 @@ class Cost:
     unit: str
     memory: Mapping[str, int]  # bytes by kind
     need_bytes: int | None  # all together
-    have_bytes: int
     flops: Mapping[str, float] | None  # by kind of product
     moved_bytes: float | None
     collectives: Sequence[tuple[Collective, float]] | None  # and how often
     unknown_loops: int
     compile_s: float
+
+    @property
+    def where(self) -> Topology:
+        """The topology itself."""
+        return Topology(*self.topology.split(":"))
+
+    @property
+    def have_bytes(self) -> int:
+        """What the device has."""
+        return self.where.of.memory_bytes
 
     @property
     def fits(self) -> bool:
@@ -51,7 +61,7 @@ class Cost:
         """The least time it takes; None for a program that was refused."""
         if self.flops is None or self.moved_bytes is None or self.collectives is None:
             return None
-        return bound(Topology(*self.topology.split(":")).of, self.flops, self.moved_bytes, self.collectives)
+        return bound(self.where.of, self.flops, self.moved_bytes, self.collectives)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,22 +128,18 @@ def cost_of(program: Program, topology: Topology, *, remembered: Path | None = N
             return from_json(json.loads(place.read_text(encoding="utf-8")))
     cost = _compiled(program, topology)
     if place is not None:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = place.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(to_json(cost)), encoding="utf-8")
-        unfinished.replace(place)
+        with whole_file(place) as partial:
+            partial.write_text(json.dumps(to_json(cost)), encoding="utf-8")
     return cost
 
 
 def _compiled(program: Program, topology: Topology) -> Cost:
     start = time.perf_counter()
-    have = topology.of.memory_bytes
     about = {
         "program": program.name,
         "topology": str(topology),
         "images": program.images,
         "unit": program.unit,
-        "have_bytes": have,
     }
     try:
         compiled = program.lowered.compile()
@@ -144,7 +150,7 @@ def _compiled(program: Program, topology: Topology) -> Cost:
         return Cost(
             **about,
             memory=dict(program.held),
-            need_bytes=None if need is None else max(need, have + 1),
+            need_bytes=None if need is None else max(need, topology.of.memory_bytes + 1),
             flops=None,
             moved_bytes=None,
             collectives=None,

@@ -8,7 +8,10 @@ device can send at once to the others of its slice or node (half of the makers' 
 import dataclasses
 from collections.abc import Mapping
 
+from launch.planning.products import KINDS
+
 GIB = 1 << 30
+USABLE = 0.92  # of a GPU's memory; the rest is CUDA's, cuDNN's and NCCL's own
 _PODS = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 _CUBES = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8")
 _NODES = ("1", "2", "4", "8", *(f"{n}x8" for n in (2, 4, 8, 16, 32)))
@@ -31,7 +34,9 @@ class Machine:
     target: Mapping[str, object] = dataclasses.field(default_factory=dict)  # what XLA asks of a GPU
 
 
-def _tpu(called: str, *, shapes: tuple[str, ...], gib: float, peak: float, memory: float, link: float, source: str):
+def _tpu(
+    called: str, *, shapes: tuple[str, ...], gib: float, peak: float, memory: float, link: float, source: str
+) -> Machine:
     return Machine(
         called=called,
         platform="tpu",
@@ -57,13 +62,13 @@ def _gpu(
     between: float,
     source: str,
     target: Mapping[str, object],
-):
+) -> Machine:
     return Machine(
         called=called,
         platform="cuda",
         shapes=_NODES,
-        memory_bytes=int(0.92 * memory_bytes),  # the rest is CUDA's, cuDNN's and NCCL's own
-        flops=dict(zip(("bf16", "f32", "f32 exact", "s8"), flops, strict=True)),
+        memory_bytes=int(USABLE * memory_bytes),
+        flops=dict(zip(KINDS, flops, strict=True)),
         memory_bytes_s=memory,
         link_bytes_s=link,
         between_bytes_s=between,
@@ -159,7 +164,7 @@ MACHINES: dict[str, Machine] = {
         platform="cpu",
         shapes=("1", "2", "4", "8", "16", "32", "64", "128", "256"),
         memory_bytes=16 * GIB,
-        flops={"bf16": 1e11, "f32": 1e11, "f32 exact": 1e11, "s8": 1e11},
+        flops=dict.fromkeys(KINDS, 1e11),
         memory_bytes_s=1e10,
         link_bytes_s=1e9,
         between_bytes_s=1e9,

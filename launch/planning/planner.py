@@ -1,5 +1,6 @@
 """One config on many topologies: makes its programs, remembers their costs, and searches."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,8 @@ from launch.planning.growth import Row
 from launch.planning.programs import Program, draw_program, train_program
 from launch.planning.search import Setting, changed, first_fitting, largest_batch, savings, smallest_topology
 from launch.planning.topologies import Topology
+from memjax.digest import settings_digest
 from memjax.orientation import Symmetry
-
-_NEIGHBOURS = 10  # that the audit keeps of an image
 
 
 class Planner:
@@ -38,6 +38,7 @@ class Planner:
         self._shape = shape
         self._remembered = remembered
         self._tell = tell
+        self._trained: dict[tuple[Topology, str], Cost] = {}  # by what the config became
 
     def train(self, topology: Topology, setting: Setting) -> Cost:
         """Return what a training step costs, with changes of the config.
@@ -46,7 +47,11 @@ class Planner:
           UserError: the batch does not divide, or a block of the config is wrong.
         """
         config = changed(self._config, setting)
-        return self._cost(train_program(config, self._shape, topology.devices()), topology, setting)
+        asked = topology, settings_digest(config)
+        if asked not in self._trained:
+            program = train_program(config, self._shape, topology.devices())
+            self._trained[asked] = self._cost(program, topology, setting)
+        return self._trained[asked]
 
     def draw(self, topology: Topology, images: int) -> Cost:
         """Return what drawing a batch of images costs."""
@@ -63,7 +68,6 @@ class Planner:
             gallery=gallery,
             dtype=dtype,
             symmetry=symmetry,
-            k=_NEIGHBOURS,
         )
         return self._cost(program, topology)
 
@@ -83,7 +87,7 @@ class Planner:
         found: dict[str, Any] = {}
         best: Setting = {}
         if is_whole:
-            tried = first_fitting(savings(self._config, topology), lambda one: self._setting(topology, one))
+            tried = first_fitting(savings(self._config, topology), lambda one: self.train(topology, one))
             best, cost = tried[-1]
             if not cost.fits:
                 best = {}
@@ -91,7 +95,7 @@ class Planner:
             found["settings"] = [{"changes": dict(setting), **_short(one)} for setting, one in tried]
             parts = changed(self._config, best).get("microbatches") or 1
             batch, needs = largest_batch(
-                lambda size: self._need(topology, best, size),
+                lambda size: self.train(topology, {**best, "batch_size": size}).need_bytes,
                 have=topology.of.memory_bytes,
                 unit=topology.n_devices * parts,
                 first=self._config["batch_size"],
@@ -100,7 +104,8 @@ class Planner:
             found["largest_batch"] = {"batch": batch, "tried": needs}
         if cost.fits:
             return found, ""
-        larger = smallest_topology(cost, topology, self._config["batch_size"], lambda there: self.train(there, best))
+        images = self._config["batch_size"] // (self._config.get("microbatches") or 1)
+        larger = smallest_topology(cost, topology, images, lambda there: self.train(there, {}))
         whatever = ", whatever is set" if is_whole else " (--search looks for settings)"
         told = f"a batch of {self._config['batch_size']} does not fit on {topology}{whatever}; "
         if larger:
@@ -108,25 +113,19 @@ class Planner:
             return found, told + f"the smallest {topology.of.called} topology on which it fits is {larger[0]}."
         return found, told + f"nor does it on any larger {topology.of.called} topology; choose another machine."
 
-    def _setting(self, topology: Topology, setting: Setting) -> Cost:
-        return self.train(topology, setting)
 
-    def _need(self, topology: Topology, setting: Setting, batch: int) -> int | None:
-        return self.train(topology, {**setting, "batch_size": batch}).need_bytes
+def as_json(cost: Cost) -> dict[str, Any]:
+    """Return a cost, and what follows from it, as plain values."""
+    return {**to_json(cost), "have_bytes": cost.have_bytes, **_short(cost)}
 
-    @staticmethod
-    def as_json(costs: Mapping[str, Cost]) -> dict[str, Any]:
-        """Return costs by name as plain values."""
-        return {name: {**to_json(cost), **_short(cost)} for name, cost in costs.items()}
 
-    @staticmethod
-    def growth_as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """Return rows of a table as plain values."""
-        return [
-            {"topology": str(topology), "devices": topology.n_devices}
-            | ({"refused": cost} if isinstance(cost, str) else {**to_json(cost), **_short(cost)})
-            for topology, cost in rows
-        ]
+def growth_as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return rows of a table as plain values."""
+    return [
+        {"topology": str(topology), "devices": topology.n_devices}
+        | ({"refused": cost} if isinstance(cost, str) else as_json(cost))
+        for topology, cost in rows
+    ]
 
 
 def _short(cost: Cost) -> dict[str, Any]:
@@ -134,13 +133,6 @@ def _short(cost: Cost) -> dict[str, Any]:
     found = cost.bound
     told: dict[str, Any] = {"need_bytes": cost.need_bytes, "fits": cost.fits, "images": cost.images}
     if found:
-        told["bound"] = {
-            "seconds": found.seconds,
-            "serial_s": found.serial_s,
-            "compute_s": found.compute_s,
-            "memory_s": found.memory_s,
-            "network_s": found.network_s,
-            "binds": found.binds,
-            "utilisation": found.utilisation,
-        }
+        follows = ("seconds", "serial_s", "binds", "utilisation")
+        told["bound"] = dataclasses.asdict(found) | {name: getattr(found, name) for name in follows}
     return told

@@ -106,7 +106,7 @@ def first_fitting(settings: Iterable[Setting], cost: Callable[[Setting], Cost]) 
 
 
 def smallest_topology(
-    found: Cost, topology: Topology, batch: int, cost: Callable[[Topology], Cost]
+    found: Cost, topology: Topology, images: int, cost: Callable[[Topology], Cost]
 ) -> tuple[Topology, Cost] | None:
     """Return the smallest topology of the same machine on which a program fits that does not fit here; None: none is.
 
@@ -115,12 +115,12 @@ def smallest_topology(
     Args:
       found: what it costs here.
       topology: where that is.
-      batch: that must divide over the devices.
+      images: of a batch, or of one of its parts: they must divide over the devices.
       cost: compiles for another topology.
     """
     fixed = sum(found.memory.get(kind, 0) for kind in _STATE)
     for larger in family(topology.machine):
-        if larger.n_devices <= topology.n_devices or batch % larger.n_devices:
+        if larger.n_devices <= topology.n_devices or images % larger.n_devices:
             continue
         shared = ((found.need_bytes or fixed) - fixed) * topology.n_devices / larger.n_devices
         if fixed + shared > 1.1 * found.have_bytes:  # an estimate: near it, ask the compiler

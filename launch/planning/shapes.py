@@ -1,27 +1,41 @@
 """What images a config is for, where no store says it: of the papers' datasets, of its phantoms, or their latents."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from configs.studies.sources import SOURCES
+from memjax.data.phantoms import draw
 from memjax.errors import UserError
 
-# Akbar, Wang & Eklund (arXiv 2305.07644): slices of five channels (four sequences and labels), radiographs. Dar et al.
-# (arXiv 2307.01148): volumes. Small ones as in `configs/descriptor.py`.
-_IMAGES = {
-    "brats20": (256, 256, 5),
-    "brats21": (256, 256, 5),
-    "cxr5216": (256, 256, 1),
-    "cxr1300": (256, 256, 1),
-    "cxr": (256, 256, 1),
-    "pccta": (64, 64, 64, 1),
-    "mrnet": (256, 256, 32, 1),
+
+def _drawn(phantoms: Mapping[str, Any]) -> tuple[int, ...]:
+    return draw(phantoms["kind"], (), size=tuple(phantoms["size"])).images.shape[1:]
+
+
+_PAPERS = {name: _drawn(source["phantoms"]) for name, source in SOURCES[""].items()}
+_IMAGES = {  # small ones as in `configs/descriptor.py`
+    **_PAPERS,
+    "cxr5216": _PAPERS["cxr"],
+    "cxr1300": _PAPERS["cxr"],
     "brats64": (64, 64, 64, 1),
     "brats128": (128, 128, 128, 1),
     "volumes": (32, 32, 32, 1),
     "hippocampus": (12, 16, 12, 1),
 }
 _FIRST = {"latent3d": "pccta", "descriptor": "pccta"}  # what a config is of that names none; else radiographs
+
+
+def shape_of(text: str) -> tuple[int, ...]:
+    """Return the image shape of `256,256,5`.
+
+    Raises:
+      UserError: it is none.
+    """
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*){2,3}", text):
+        raise UserError(f"--shape={text} must be rows, columns (and slices) and channels, for example 256,256,5.")
+    return tuple(map(int, text.split(",")))
 
 
 def image_shape(name: str, config: Mapping[str, Any]) -> tuple[int, ...]:
@@ -35,8 +49,7 @@ def image_shape(name: str, config: Mapping[str, Any]) -> tuple[int, ...]:
       UserError: its dataset is not known.
     """
     if config.get("phantoms"):
-        kind, size = config["phantoms"]["kind"], tuple(config["phantoms"]["size"])
-        return (*size[:2], 5) if kind == "brain_slices" else (*size, 1)
+        return _drawn(config["phantoms"])
     file, _, text = name.partition(":")
     words = text.split(",") if text else []
     dataset = next((word for word in words if word in _IMAGES), _FIRST.get(Path(file).stem, "cxr5216"))

@@ -4,17 +4,16 @@ from collections.abc import Mapping, Sequence
 
 from launch.planning.costs import Cost
 from launch.planning.growth import Row, speed
-from launch.planning.machines import GIB, MACHINES
+from launch.planning.machines import GIB, USABLE
 from launch.planning.search import Setting
-from launch.planning.topologies import Topology
 
 _PREALLOCATED = 0.75  # of a GPU's memory, JAX's default
 
 
 def told(cost: Cost) -> str:
     """Return one program's cost."""
-    topology = Topology(*cost.topology.split(":"))
-    lines = [f"{cost.program} on {cost.topology} ({topology.n_devices} x {topology.of.called}), {_runs(cost)}"]
+    there = f"{cost.topology} ({cost.where.n_devices} x {cost.where.of.called})"
+    lines = [f"{cost.program} on {there}, {cost.images:,} {cost.unit} a run; compiled in {cost.compile_s:.0f} s"]
     memory = {kind: size for kind, size in cost.memory.items() if size}
     for kind, size in sorted(memory.items(), key=lambda one: -one[1]):
         lines.append(f"  {kind:14}{gib(size):>12}")
@@ -105,10 +104,10 @@ def told_growth(rows: Sequence[Row]) -> str:
 
 def seconds(value: float) -> str:
     """Return a time in the unit that suits it."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if value >= size or unit == "µs":
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if value >= size:
             return f"{value / size:.3g} {unit}"
-    raise AssertionError(value)
+    return f"{value / 1e-6:.3g} µs"
 
 
 def gib(size: int | None) -> str:
@@ -129,15 +128,10 @@ def _many(value: float) -> str:
     return f"{value / 1e3:,.3g} k"
 
 
-def _runs(cost: Cost) -> str:
-    return f"{cost.images:,} {cost.unit} a run; compiled in {cost.compile_s:.0f} s"
-
-
 def _fits(cost: Cost) -> str:
     if not cost.fits:
         return "does not fit"
-    machine = MACHINES[cost.topology.partition(":")[0]]
-    total = machine.target.get("device_memory_size")
-    if isinstance(total, int) and (cost.need_bytes or 0) > _PREALLOCATED * total:
-        return "fits with XLA_PYTHON_CLIENT_MEM_FRACTION=0.92 (JAX takes 75 % where nothing is said)"
+    by_default = cost.have_bytes * _PREALLOCATED / USABLE
+    if cost.where.of.platform == "cuda" and (cost.need_bytes or 0) > by_default:
+        return f"fits with XLA_PYTHON_CLIENT_MEM_FRACTION={USABLE} (JAX takes 75 % where nothing is said)"
     return "fits"

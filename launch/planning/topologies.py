@@ -1,11 +1,9 @@
 """From `v5e:4x4` to devices that programs can be compiled for, whether this computer has any or not."""
 
 import dataclasses
-import glob
 import importlib.util
 import math
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -150,8 +148,8 @@ def _cuda_compiler() -> Path | None:
     """Return the folder of NVIDIA's assembler, as pip installs it."""
     spec = importlib.util.find_spec("nvidia")
     for place in spec.submodule_search_locations or () if spec else ():
-        if found := glob.glob(f"{place}/cuda_nvcc/bin"):
-            return Path(found[0]).parent
+        if (found := Path(place, "cuda_nvcc")).joinpath("bin").exists():
+            return found
     return None
 
 
@@ -185,14 +183,3 @@ def _target(machine: Machine) -> str:
             f'device_description_str: "{description}"',
         ]
     )
-
-
-def shape_of(text: str) -> tuple[int, ...]:
-    """Return the image shape of `256,256,5`.
-
-    Raises:
-      UserError: it is none.
-    """
-    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*){2,3}", text):
-        raise UserError(f"--shape={text} must be rows, columns (and slices) and channels, for example 256,256,5.")
-    return tuple(map(int, text.split(",")))
