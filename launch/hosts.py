@@ -48,7 +48,7 @@ _LOST = flags.DEFINE_integer(
 )
 
 _TPU_PORT = 8482
-_HIGH_PORTS = (61440, 65536)  # above those that Linux gives to connections
+_HIGH_PORTS = range(61440, 65536)  # above those that Linux gives to connections
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -146,18 +146,17 @@ def processes(
             raise UserError(f"--cluster=none says that this process is alone, {flags_given} that it is not; give one.")
         return None
     told = _told(environment, cluster, metadata)
-    if not given:
-        if told is None or told.count == 1:
-            return None
-    elif told is not None and told.count > 1:
-        for name, value, his in (("n_processes", n_processes, told.count), ("process_id", process_id, told.index)):
-            if value is not None and value != his:
-                raise UserError(
-                    f"--{name}={value}, but {told.by} started this as process {told.index} of {told.count}; leave the "
-                    "flag away."
-                )
-    else:
+    if told and told.count == 1:  # alone, unless the flags say otherwise
         told = None
+    if not told and not given:
+        return None
+    if told:
+        for name, his in (("n_processes", told.count), ("process_id", told.index)):
+            if given.get(name, his) != his:
+                raise UserError(
+                    f"--{name}={given[name]}, but {told.by} started this as process {told.index} of {told.count}; "
+                    "leave the flag away."
+                )
     count = told.count if told else n_processes
     index = told.index if told else process_id
     coordinator = coordinator or (told.coordinator if told else None)
@@ -189,18 +188,16 @@ def _told(environment: Mapping[str, str], cluster: str, metadata: Callable[[str]
     """Return what the cluster says; None: there is none, or it did not start this process."""
     # Open MPI first: inside a Slurm job its processes see Slurm's variables, too, of the one who starts them.
     known = {"mpi": _by_open_mpi, "slurm": _by_slurm, "tpu": _by_tpu_variables}
-    how = {
-        "mpi": "start the command with mpirun (Open MPI)",
-        "slurm": "start the command with srun",
-        "tpu": "run it on the hosts of a TPU slice",
-    }
     for name, recognise in known.items():
         if cluster in ("auto", name) and (told := recognise(environment)):
             return told
     if cluster == "tpu":
         return _by_tpu_metadata(metadata or _ask_google)
     if cluster != "auto":
-        raise UserError(f"--cluster={cluster}, but nothing in the environment says so; {how[cluster]}.")
+        starter = {"mpi": "mpirun (Open MPI)", "slurm": "srun"}[cluster]
+        raise UserError(
+            f"--cluster={cluster}, but nothing in the environment says so; start the command with {starter}."
+        )
     return None
 
 
@@ -211,8 +208,7 @@ def _by_slurm(environment: Mapping[str, str]) -> _Told | None:
     index = environment.get("SLURM_PROCID")
     if job is None or step is None or nodes is None or count is None or index is None:
         return None
-    low, high = _HIGH_PORTS
-    port = low + (int(job) * 31 + int(step)) % (high - low)  # two steps of a job may run on one host
+    port = _HIGH_PORTS[(int(job) * 31 + int(step)) % len(_HIGH_PORTS)]  # two steps of a job may run on one host
     tasks = _tasks_by_node(environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
     node = int(environment.get("SLURM_NODEID", "0"))
     on_node = environment.get("SLURM_GPUS_ON_NODE", "")
@@ -237,8 +233,7 @@ def _by_open_mpi(environment: Mapping[str, str]) -> _Told | None:
         return None
     local = int(environment.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
     job = environment.get("OMPI_MCA_ess_base_jobid") or environment.get("PMIX_NAMESPACE", "")
-    low, high = _HIGH_PORTS
-    port = low + zlib.crc32(job.encode()) % (high - low)
+    port = _HIGH_PORTS[zlib.crc32(job.encode()) % len(_HIGH_PORTS)]
     at = re.search(r"tcp://([^,:]+)|tcp6://\[([^,\]]+)", environment.get("OMPI_MCA_orte_hnp_uri", ""))
     host = "127.0.0.1" if local == int(count) else (at and (at[1] or f"[{at[2]}]"))
     return _Told(
@@ -310,7 +305,7 @@ def _tasks_by_node(text: str) -> list[int]:
 def _share(
     environment: Mapping[str, str], local: int, n_local: int, *, on_node: int | None = None
 ) -> tuple[int, ...] | None:
-    """Return which of the GPUs that a process sees are its own; None: all of them.
+    """Return which of the GPUs that a process sees are its own; None: all of them, or those that the user tells JAX.
 
     Args:
       environment: says which GPUs it sees.
@@ -322,7 +317,7 @@ def _share(
       UserError: they cannot be shared out.
     """
     visible = environment.get("CUDA_VISIBLE_DEVICES", environment.get("ROCR_VISIBLE_DEVICES"))
-    if n_local == 1:
+    if n_local == 1 or environment.get("JAX_LOCAL_DEVICE_IDS"):
         return None
     if visible is None:
         return (local,)  # as JAX does: one each; processors take no notice

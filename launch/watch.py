@@ -150,8 +150,6 @@ def _send(peer: Peer, word: object) -> None:
 
 def _probe(connection: socket.socket, lost_after_s: float) -> None:
     """Let the system probe a connection on which nothing is said."""
-    if connection.family == socket.AF_UNIX:
-        return
     every = max(1, int(lost_after_s / (_PROBES + 1)))
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", every), ("TCP_KEEPINTVL", every), ("TCP_KEEPCNT", _PROBES)):

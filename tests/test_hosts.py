@@ -75,6 +75,7 @@ def test_gpus_of_a_host_are_shared_out_unless_the_scheduler_did(processes):
     assert processes(four)[3] == (3,)
     assert processes({**four, "SLURM_NODEID": "0", "SLURM_LOCALID": "1"})[3] == (2, 3)
     assert processes({**four, "CUDA_VISIBLE_DEVICES": "0"})[3] is None  # --gpus-per-task=1
+    assert processes({**four, "JAX_LOCAL_DEVICE_IDS": "0,2"})[3] is None  # which JAX heeds where nothing else is said
     with pytest.raises(UserError, match="4 GPUs of this host for its 3 processes"):
         processes({**four, "SLURM_STEP_TASKS_PER_NODE": "3(x2)", "SLURM_STEP_NUM_TASKS": "6", "SLURM_LOCALID": "0"})
     assert processes(MPI)[3] == (1,)
@@ -160,8 +161,8 @@ def test_the_roll_call_names_who_is_missing_or_differs_to_all_alike(port):
     assert roll(port, [(index, 4, ASKED) for index in (2, 0, 3, 1)]) == [""] * 4
 
     three = [(index, 4, ASKED) for index in (0, 1, 3)]
-    missing = roll(port, three, timeout_s=1.0)
-    assert len(set(missing)) == 1 and missing[0].startswith("process 2 of 4 did not join within 1 s")
+    missing = roll(port, three, timeout_s=3.0)  # within which the others come on a busy machine, too
+    assert len(set(missing)) == 1 and missing[0].startswith("process 2 of 4 did not join within 3 s")
 
     other = {"config": {"optim": {"lr": 0.2}}, "code": {"memjax/keys.py": "0b"}}
     differs = roll(port, [*three, (2, 4, other)])
@@ -216,7 +217,8 @@ def test_a_run_that_was_asked_to_stop_says_by_its_status_whether_to_run_it_again
 @pytest.fixture
 def watching():
     """Process 0 and its two others as (watches, what each said, how each was ended)."""
-    pairs = [socket.socketpair() for _ in range(2)]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        pairs = [(server.accept()[0], far) for far in map(socket.create_connection, [server.getsockname()] * 2)]
     said, ended = [[], [], []], [[], [], []]
     peers = [[Peer(i + 1, f"h{i + 1}", near) for i, (near, _) in enumerate(pairs)]]
     peers += [[Peer(0, "h0", far)] for _, far in pairs]
@@ -269,7 +271,7 @@ def test_who_ends_in_order_ends_nobody(watching):
     for watch, status in zip(watches[::-1], (0, 75, 0), strict=True):
         watch.ended(status)
         for peer in watch._peers.values():
-            peer.connection.shutdown(socket.SHUT_RDWR)
+            peer.connection.shutdown(socket.SHUT_WR)
     for watch in watches:
         watch._thread.join(20)
     assert said == ended == [[], [], []]
@@ -287,6 +289,7 @@ import time
 from launch import boot, hosts
 
 def main():
+    hosts.code = dict  # somebody may work on the code while this runs
     hosts.join({"config": {"seed": 3}})
     with boot.StopRequests() as stop:
         print("joined", flush=True)
