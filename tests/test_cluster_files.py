@@ -1,8 +1,10 @@
-"""The files that start trainings on clusters: their own languages can read them, their flags exist, they start again.
+"""The files for clusters: their own languages can read them, they hand on flags and signals, they start again.
 
-Whether a real Slurm takes its files is seen with tests/slurm/training.sh; a stand-in has Google's place here.
+Whether a real Slurm takes its files is seen with tests/slurm/one_machine.sh and training.sh; stand-ins have its and
+Google's place here.
 """
 
+import itertools
 import os
 import re
 import signal
@@ -17,14 +19,15 @@ from launching import launch
 
 ROOT = Path(__file__).parent.parent
 BATCH = [ROOT / "launch/slurm/train.sbatch", ROOT / "launch/slurm/train_many.sbatch"]
+STUDY = ROOT / "launch/slurm/study.sbatch"
 JOBSETS = sorted((ROOT / "launch/kubernetes").glob("*.yaml"))
 TPU = ROOT / "launch/tpu/train.sh"
 
 # In place of Python and of srun, which runs what it is given: says with what it was called, and ends as told.
-_TRAINING = """#!/bin/bash
+_PYTHON = """#!/bin/bash
 trap 'echo heard USR1 >> calls; exit 75' USR1
-trap 'echo heard TERM >> calls; exit 75' TERM
-printf '<%s> ' "$@" >> calls; echo >> calls
+trap 'echo heard TERM >> calls; exit "${ENDS:-75}"' TERM
+printf '%s\\n' "$(printf '<%s> ' "$@")" >> calls
 [ "$HOW" = waits ] && while :; do sleep 0.05; done
 exit "$HOW"
 """
@@ -32,6 +35,7 @@ _SRUN = '#!/bin/bash\nwhile [ "${1#--}" != "$1" ]; do shift; done\nexec "$@"\n'
 _SCONTROL = '#!/bin/bash\necho "scontrol $*" >> calls\n'
 # In place of gcloud: a slice that is there once it was made, and is taken away by the first training.
 _GCLOUD = """#!/bin/bash
+cd "${0%/*}"
 echo "$*" >> calls
 case "$*" in
     *" describe "*) cat state ;;
@@ -40,12 +44,14 @@ case "$*" in
     *launch.train*) [ -e taken ] && exit "$HOW"; touch taken; echo PREEMPTED > state; exit 255 ;;
 esac
 """
+# A study is an array of tasks, of which the last has the array's own number; SIGTERM ends it as an exception does.
+_TASK = {"SLURM_ARRAY_JOB_ID": "8", "SLURM_ARRAY_TASK_ID": "3", "ENDS": "143"}
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A folder with the stand-ins, for PATH."""
-    for name, code in (("python", _TRAINING), ("srun", _SRUN), ("scontrol", _SCONTROL), ("gcloud", _GCLOUD)):
+    for name, code in (("python", _PYTHON), ("srun", _SRUN), ("scontrol", _SCONTROL), ("gcloud", _GCLOUD)):
         (tmp_path / name).write_text(code)
         (tmp_path / name).chmod(0o755)
     (tmp_path / "calls").touch()
@@ -57,9 +63,8 @@ def start(script: Path, folder: Path, *given: str, how: object, **environment: s
     environment = {**os.environ, "SLURM_SUBMIT_DIR": str(folder), "SLURM_JOB_ID": "8", "HOW": str(how), **environment}
     environment["PATH"] = f"{folder}:{environment['PATH']}"
     return subprocess.Popen(
-        ["bash", script, *given], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True,
-    )  # fmt: skip
+        ["bash", script, *given], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def calls(folder: Path) -> list[str]:
@@ -71,24 +76,34 @@ def known_flags() -> set[str]:
     return set(flags.FLAGS)
 
 
-@pytest.mark.parametrize("script", [TPU, ROOT / "tests/slurm/cluster.sh", ROOT / "tests/slurm/training.sh"])
-def test_bash_can_read_it(script):  # those in launch/slurm: test_slurm.py
+@pytest.mark.parametrize(
+    "script", [*BATCH, STUDY, TPU, *sorted(ROOT.glob("tests/slurm/*.sh"))], ids=lambda path: path.name
+)
+def test_bash_can_read_it(script):
     checked = subprocess.run(["bash", "-n", script], capture_output=True, text=True)
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("script", BATCH, ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", [*BATCH, STUDY], ids=lambda path: path.stem)
 def test_directives_save_and_queue_up_again(script):
     lines = script.read_text().splitlines()
-    found = [re.fullmatch(r"#SBATCH --([a-z-]+)(?:=(\S+))?", line) for line in lines if line.startswith("#SBATCH")]
+    assert lines[0] == "#!/bin/bash"
+    head = list(itertools.takewhile(lambda line: not line or line.startswith("#"), lines))
+    found = [re.fullmatch(r"#SBATCH --([a-z-]+)(?:=(\S+))?", line) for line in head]
     directives = {option[1]: option[2] for option in found if option}
-    assert len(directives) == len(found)  # else Slurm overlooks one
-    assert "requeue" in directives and directives["open-mode"] == "append"
+    assert len(directives) == sum(line.startswith("#SBATCH") for line in lines)  # else Slurm overlooks one
+    assert "requeue" in directives
+    assert directives["open-mode"] == "append"  # or a second start removes the log of the first
     who, _, seconds = directives["signal"].partition("@")
     assert who == "B:USR1" and int(seconds) >= 60  # to the script alone: it hands it on
+    logs = set(re.findall("%[A-Za-z]", directives["output"]))
+    if script == STUDY:
+        assert re.fullmatch(r"\d+-\d+", directives["array"]) and {"%A", "%a"} <= logs  # one for each task
+        return
     # One process a node, which has all of its GPUs.
     nodes = directives["nodes"], directives.get("ntasks"), directives.get("ntasks-per-node")
     assert nodes == (("1", "1", None) if script.stem == "train" else ("4", None, "1"))
+    assert "%j" in logs
 
 
 @pytest.mark.parametrize("script", BATCH, ids=lambda path: path.stem)
@@ -108,19 +123,30 @@ def test_who_asks_for_it_or_was_killed_queues_up_again_so_many_times(script, fol
     assert ("queues up again" in said) == again and ("no more of them" in said) == (restarts == "20")
 
 
-@pytest.mark.parametrize("script", BATCH, ids=lambda path: path.stem)
+@pytest.mark.parametrize("status", [0, 1, 2])
+def test_a_study_has_flags_and_hands_on_its_exit_status(folder, status):
+    task = start(STUDY, folder, "--workdir=a b", how=status, **_TASK)
+    said, _ = task.communicate(timeout=60)
+    assert (task.returncode, said) == (status, "")
+    assert calls(folder) == ["<-m> <launch.study> <--workdir=a b> "]
+
+
+@pytest.mark.parametrize("script", [*BATCH, STUDY], ids=lambda path: path.stem)
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
 def test_signals_are_handed_on(script, folder, number):
     """SIGTERM to the script is how a person ends it, and a cluster that puts the job back itself."""
-    job = start(script, folder, how="waits")
+    job = start(script, folder, how="waits", **(_TASK if script == STUDY else {}))
     end = time.monotonic() + 30
     while not calls(folder) and time.monotonic() < end:
         time.sleep(0.01)
     job.send_signal(number)
     job.communicate(timeout=60)
-    again = ["scontrol requeue 8"] if number == signal.SIGUSR1 else []
-    assert job.returncode == 75
-    assert calls(folder)[1:] == [f"heard {signal.Signals(number).name[3:]}", *again]
+    heard, name, status = signal.Signals(number).name[3:], "8", 75
+    if script == STUDY:  # which saves when it hears SIGTERM
+        heard, name, status = "TERM", "8_3", 143
+    assert job.returncode == status
+    again = [f"scontrol requeue {name}"] if number == signal.SIGUSR1 else []
+    assert calls(folder)[1:] == [f"heard {heard}", *again]
 
 
 @pytest.mark.parametrize("path", JOBSETS, ids=lambda path: path.stem)
@@ -153,15 +179,16 @@ def test_a_jobset_says_what_its_processes_need(path):
     assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
 
 
-@pytest.mark.parametrize("status", [0, 2])
-def test_a_tpu_slice_that_is_taken_away_is_made_anew(folder, status):
-    job = start(TPU, folder, "--workdir=/shared/a b", how=status, PAUSE_S="0")
+@pytest.mark.parametrize(("status", "more"), [(0, 0), (2, 0), (75, 1)])
+def test_a_tpu_slice_that_is_taken_away_is_made_anew(folder, status, more):
+    """Also one whose training was told first, saved its state and asks to be run again."""
+    job = start(TPU, folder, "--workdir=/shared/a b", how=status, PAUSE_S="0", RESTARTS="2")
     said, _ = job.communicate(timeout=60)
     assert job.returncode == status, said
     done = [line for line in calls(folder) if " describe " not in line]
     verbs = [line.partition("tpu-vm ")[2].split()[0] for line in done]
     made = ["create", "ssh", "scp", "ssh"]
-    assert verbs == [*made, "ssh", "delete", *made, "ssh"]
+    assert verbs == [*made, "ssh", "delete", *made, "ssh", *["ssh"] * more]
     trainings = [line for line in done if "launch.train" in line]
     assert len(set(trainings)) == 1 and all("--worker=all" in line for line in trainings)
     command = trainings[0].partition("launch.train")[2]

@@ -37,9 +37,10 @@ make() {
 for _ in $(seq 0 "$RESTARTS"); do
     status=0
     { [ "$(state)" = READY ] || make; } &&
-        on_all "venv/bin/python -m launch.train --cluster=tpu $(printf '%q ' "$@")" || status=$?
-    [ "$(state)" != READY ] || exit "$status"  # the slice is there: it is the training that ended
-    echo "the slice was taken away, or is not to be had" >&2
+        on_all "venv/bin/python -m launch.train --cluster=tpu --stopped_status=75 $(printf '%q ' "$@")" || status=$?
+    # Where the slice is there, it is the training that ended, unless it asks to be run again.
+    [ "$status" = 75 ] || [ "$(state)" != READY ] || exit "$status"
+    echo "status $status: once more, on a new slice if this one is gone" >&2
     sleep "${PAUSE_S:-60}"
 done
 exit 75
