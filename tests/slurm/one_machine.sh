@@ -12,52 +12,9 @@ set -eu
 memjax=$(cd "$(dirname "$0")/../.." && pwd)
 folder=${1:-$(mktemp -d /tmp/memjax-slurm-XXXX)}
 python=$(realpath -s "$(command -v "${PYTHON:-python}")")
-mkdir -p "$folder"/{state,spool,log,run,work}
-host=$(hostname -s)
-
-# Munge: who says that he is this user, is; with a key of its own, made here.
-head -c 1024 /dev/urandom > "$folder/munge.key"
-chmod 400 "$folder/munge.key"
-chmod 755 "$folder" "$folder/run"
-munged --foreground --force --key-file="$folder/munge.key" --socket="$folder/run/munge.socket" \
-    --pid-file="$folder/run/munged.pid" --log-file="$folder/log/munged.log" --seed-file="$folder/run/munged.seed" > /dev/null 2>&1 &
-started=($!)
-trap 'kill "${started[@]}" 2> /dev/null; wait' EXIT
-
-cat > "$folder/slurm.conf" << END
-ClusterName=one
-SlurmctldHost=$host(127.0.0.1)
-SlurmUser=$(id -un)
-SlurmctldPort=16817
-SlurmdPort=16818
-AuthType=auth/munge
-AuthInfo=socket=$folder/run/munge.socket
-CredType=cred/munge
-StateSaveLocation=$folder/state
-SlurmdSpoolDir=$folder/spool
-SlurmctldPidFile=$folder/run/slurmctld.pid
-SlurmdPidFile=$folder/run/slurmd.pid
-SlurmctldLogFile=$folder/log/slurmctld.log
-SlurmdLogFile=$folder/log/slurmd.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
-SlurmdParameters=config_overrides
-SwitchType=switch/none
-MpiDefault=none
-ReturnToService=2
-SchedulerParameters=sched_interval=2,requeue_delay=2
-MinJobAge=600
-NodeName=$host NodeAddr=127.0.0.1 CPUs=4 State=UNKNOWN
-PartitionName=all Nodes=ALL Default=YES State=UP
-END
-export SLURM_CONF=$folder/slurm.conf
-for _ in $(seq 50); do [ -S "$folder/run/munge.socket" ] && break; sleep 0.1; done
-slurmctld -D > /dev/null 2>&1 & started+=($!)
-slurmd -D -N "$host" > /dev/null 2>&1 & started+=($!)
-for _ in $(seq 60); do [ "$(sinfo -h -o %t 2> /dev/null)" = idle ] && break; sleep 0.5; done
-sinfo
+. "$memjax/tests/slurm/cluster.sh"
+start_cluster "$folder" 16817 one
+mkdir -p "$folder/work"
 
 # The stand-in: called as `python -m launch.study FLAGS`, it does twelve pieces of four seconds, each under its claim.
 cat > "$folder/standin" << END
