@@ -8,7 +8,7 @@ compiling, so that what is scaled up from it is too much.
 import dataclasses
 import math
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class Costs:
     """What is left of a study."""
 
     folder: Path
-    cells: Sequence[tuple[str, int, int]]  # each one's name, its stages, and how many of them are left
+    cells: Sequence[tuple[str, int, int]]  # each one's name, how many stages it has, and how many of them are left
     kinds: Sequence[KindCosts]
     free_bytes: int  # of the folder's disk
     problems: Sequence[str]  # why cells cannot be: models that do not fit their images, or want what is not there
@@ -88,11 +88,10 @@ def estimate(cells: Sequence[Cell], workdir: Path) -> Costs:
     Raises:
       UserError: a stage's folder is damaged.
     """
-    uses: dict[str, list[Stage]] = defaultdict(list)
-    for cell in cells:
-        for stage in cell.stages:
-            uses[stage.name].append(stage)
-    stages = [several[0] for several in uses.values()]
+    of_cell = {cell.name: cell.stages for cell in cells}
+    uses = Counter(stage.name for some in of_cell.values() for stage in some)
+    stages = list({stage.name: stage for some in of_cell.values() for stage in some}.values())
+    is_done = {stage.name: stage.is_done(workdir) for stage in stages}
     sizes = Sizes(stages, workdir)
     work_of: dict[str, Work] = {}
     problems: dict[str, str] = {}  # the first stage of each
@@ -102,11 +101,11 @@ def estimate(cells: Sequence[Cell], workdir: Path) -> Costs:
         except UserError as error:
             work_of[stage.name] = Work(images=None, size_bytes=None)
             problems.setdefault(str(error), stage.name)
-    rates = _rates(work_of, [stage for stage in stages if stage.is_done(workdir)], workdir)
+    rates = _rates(work_of, [stage for stage in stages if is_done[stage.name]], workdir)
     kinds = []
     for kind in _KINDS:
         of_kind = [stage for stage in stages if stage.kind == kind]
-        left = [stage for stage in of_kind if not stage.is_done(workdir)]
+        left = [stage for stage in of_kind if not is_done[stage.name]]
         work = [work_of[stage.name] for stage in left]
         seconds = [_seconds(one.rates, rates) for one in work]
         kinds.append(
@@ -114,7 +113,7 @@ def estimate(cells: Sequence[Cell], workdir: Path) -> Costs:
                 kind=kind,
                 n=len(of_kind),
                 n_done=len(of_kind) - len(left),
-                n_shared=sum(len(uses[stage.name]) - 1 for stage in of_kind),
+                n_shared=sum(uses[stage.name] - 1 for stage in of_kind),
                 images=sum(one.images or 0 for one in work),
                 seconds=sum(one for one in seconds if one is not None),
                 size_bytes=sum(one.size_bytes or 0 for one in work),
@@ -123,13 +122,12 @@ def estimate(cells: Sequence[Cell], workdir: Path) -> Costs:
                 n_unsized=sum(one.size_bytes is None for one in work),
             )
         )
-    standing = [(cell.name, cell.stages) for cell in cells]
     return Costs(
         folder=workdir,
-        cells=[(name, len(some), sum(not stage.is_done(workdir) for stage in some)) for name, some in standing],
+        cells=[(name, len(some), sum(not is_done[stage.name] for stage in some)) for name, some in of_cell.items()],
         kinds=[one for one in kinds if one.n],
         free_bytes=_free_bytes(workdir),
-        problems=[f"the cell {_first_with(name, cells)} cannot be: {why}" for why, name in problems.items()],
+        problems=[f"the cell {_first_with(name, of_cell)} cannot be: {why}" for why, name in problems.items()],
     )
 
 
@@ -170,8 +168,8 @@ def told(costs: Costs) -> str:
     return "\n".join(lines)
 
 
-def _first_with(name: str, cells: Sequence[Cell]) -> str:
-    return next(cell.name for cell in cells if any(stage.name == name for stage in cell.stages))
+def _first_with(name: str, of_cell: Mapping[str, Sequence[Stage]]) -> str:
+    return next(cell for cell, stages in of_cell.items() if any(stage.name == name for stage in stages))
 
 
 def _rates(work_of: Mapping[str, Work], done: Iterable[Stage], workdir: Path) -> dict[Hashable, float]:

@@ -18,9 +18,9 @@ def hardware() -> str:
         cores = boot.workers()
         memory = _memory()
         return f"{cores} CPU core{'s' if cores > 1 else ''}" + (f", {memory}" if memory else "")
-    told = []
+    told, local = [], jax.local_devices()
     for kind, n in Counter(device.device_kind for device in devices).items():
-        limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in jax.local_devices()]
+        limits = [(one.memory_stats() or {}).get("bytes_limit", 0) for one in local if one.device_kind == kind]
         memory = f", {max(limits) / 2**30:.0f} GB{' each' if n > 1 else ''}" if any(limits) else ""
         told.append((f"{n} x {kind}" if n > 1 else kind) + memory)
     return "; ".join(told)
