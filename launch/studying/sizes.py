@@ -11,6 +11,7 @@ from typing import Any
 
 from launch.studying.grid import training_config
 from launch.studying.stage import Stage
+from memjax.artifacts.run import saved_steps
 from memjax.data.manifest import read_manifest
 from memjax.data.store import is_store
 from memjax.digest import settings_digest
@@ -178,8 +179,7 @@ class Sizes:
             return max((one.mark for one in others if one.mark < stage.mark), default=0)
         if any(one.mark > stage.mark and one.is_done(self._workdir) for one in others):
             return 0  # that one went past it
-        saved = (self._workdir / "stages" / f"{stage.kind}-{stage.key}" / "run" / "checkpoints").glob("[0-9]*")
-        steps = [one.mark for one in others] + [int(path.name) for path in saved if path.name.isdecimal()]
+        steps = [one.mark for one in others] + saved_steps(stage.folder(self._workdir) / "run")
         return max((step for step in steps if step < stage.mark), default=0)
 
     def _last_step(self, stage: Stage) -> int:
