@@ -50,8 +50,8 @@ def main() -> None:
     """Tell what it costs."""
     from launch.planning import topologies
 
+    config = boot.config(_CONFIG, "configs/ddpm.py:brats20")
     chosen, out, plot = _chosen(), boot.place_if_given(_OUT), boot.place_if_given(_PLOT)
-    config = _CONFIG.value.to_dict()
     shape, dtype = _images(config)
     for topology in chosen:
         topologies.check_installed(topology)
@@ -90,8 +90,6 @@ def _chosen() -> "list[Topology]":
     """Return the topologies that are asked for, and check the other flags."""
     from launch.planning import topologies
 
-    if not flags.FLAGS[_CONFIG.name].present:
-        raise UserError("--config is missing; give --config=configs/NAME.py, for example configs/ddpm.py:brats20.")
     chosen = [topologies.parse(text) for texts in _TOPOLOGY.value for text in texts.split(",")]
     if not chosen:
         raise UserError(f"--topology is missing; there are {topologies.listed()}.")

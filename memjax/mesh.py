@@ -6,7 +6,7 @@ replicated. The audit splits the queries of one process over its own devices.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,13 +21,15 @@ DATA, FSDP = "data", "fsdp"  # training splits batches over both, parameters ove
 _SMALL = 1 << 14  # numbers in a leaf that is not worth splitting: gathering it costs more than keeping it
 
 
-def train_mesh(fsdp: int = 1, n_devices: int | None = None) -> Mesh:
+def train_mesh(fsdp: int = 1, n_devices: int | None = None, *, devices: Sequence[Any] | None = None) -> Mesh:
     """Return the mesh of all devices of all processes (or of the first `n_devices`), `fsdp` of them to one copy.
+
+    `devices` may be some that are not there, to compile for.
 
     Raises:
       UserError: there are fewer devices, or `fsdp` does not divide them.
     """
-    devices = jax.devices()
+    devices = jax.devices() if devices is None else list(devices)
     n_devices = n_devices or len(devices)
     if n_devices > len(devices):
         raise UserError(f"--devices={n_devices}, but there are {len(devices)}; give 1 to {len(devices)}.")
@@ -64,6 +66,11 @@ def state_shardings(mesh: Mesh, abstract: Any) -> Any:
         return NamedSharding(mesh, PartitionSpec(*(FSDP if a == longest else None for a in range(longest + 1))))
 
     return jax.tree.map(one, abstract)
+
+
+def placed(tree: Any, shardings: Any) -> Any:
+    """Return a tree of abstract leaves that say where they lie."""
+    return jax.tree.map(lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at), tree, shardings)
 
 
 def check_batch(mesh: Mesh, batch_size: int, microbatches: int = 1) -> None:

@@ -7,13 +7,13 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from launch.planning.programs import Program, held_bytes, hosts, placed
+from launch.planning.programs import Program, held_bytes, hosts
 from memjax.audit.describe import Descriptor
 from memjax.audit.pairs import symmetry as symmetries
 from memjax.audit.pairs.blocks import cut
 from memjax.audit.pairs.machine import quick_products
 from memjax.audit.pairs.screen import How, Raw, describe_gallery, describe_queries, screen
-from memjax.mesh import QUERY, replicated
+from memjax.mesh import QUERY, placed, replicated
 from memjax.orientation import Symmetry, orientations
 
 _NEIGHBOURS, _BINS = 10, 400  # an image, and of the histogram: those of `memjax.audit.audit`

@@ -14,16 +14,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding
 
-from memjax.errors import UserError
 from memjax.keys import key_for
-from memjax.mesh import DATA, FSDP, batch_sharding, replicated, state_shardings
+from memjax.mesh import batch_sharding, placed, replicated, state_shardings, train_mesh
 from memjax.models.autoencoder import autoencoder
 from memjax.models.denoiser import denoiser
 from memjax.models.descriptor import descriptor
 from memjax.nn.once import compiler_options
 from memjax.sample.models import make_sampler, stylegan, stylegan_weights
+from memjax.train.loop import jitted_step
 from memjax.train.tasks import make_task
 
 _CALLED = {"params": "parameters", "optimizer": "optimizer", "ema": "average"}  # others: "other state"
@@ -48,26 +48,20 @@ def train_program(config: Mapping[str, Any], shape: tuple[int, ...], devices: Se
     Raises:
       UserError: the batch or `fsdp` does not divide over the devices, or a block of the config is wrong.
     """
-    mesh = _train_mesh(devices, config["fsdp"])
+    mesh = train_mesh(config["fsdp"], devices=devices)
     shares = (0.5, 0.5) if config["with_labels"] else ()  # how many classes hardly matters
     task = make_task(_without_files(config), shape=shape, mesh=mesh, label_share=shares)
     abstract = jax.eval_shape(task.init, key_for(config["seed"], "init"))
     shardings = state_shardings(mesh, abstract)
     state = placed(abstract, shardings)
     batch = _batch(config, shape, batch_sharding(mesh))
-    jitted = jax.jit(
-        task.step,
-        donate_argnums=0,
-        out_shardings=(shardings, replicated(mesh)),
-        compiler_options=compiler_options(devices[0].platform),
-    )
     held = Counter[str]()
     for field in dataclasses.fields(state):
         held[_CALLED.get(field.name, "other state")] += held_bytes(getattr(state, field.name))
     held["batch"] = held_bytes(batch)
     return Program(
         name="train",
-        lowered=jitted.lower(state, batch),
+        lowered=jitted_step(task, shardings, mesh).lower(state, batch),
         held=held,
         images=config["batch_size"],
         unit="images",
@@ -85,7 +79,7 @@ def draw_program(config: Mapping[str, Any], shape: tuple[int, ...], devices: Seq
       devices: that share the batch.
       batch: images at a time; rounded up to a multiple of the devices.
     """
-    mesh = _train_mesh(devices, 1)
+    mesh = train_mesh(devices=devices)
     split, key = batch_sharding(mesh), key_for(0, "init")
     batch = -(-batch // mesh.size) * mesh.size
     given: Any = jax.ShapeDtypeStruct((batch,), np.int32, sharding=split)  # seed ids
@@ -119,22 +113,9 @@ def draw_program(config: Mapping[str, Any], shape: tuple[int, ...], devices: Seq
     return Program(name="draw", lowered=lowered, held=held, images=batch, unit="images", hosts=hosts(mesh))
 
 
-def _train_mesh(devices: Sequence[Any], fsdp: int) -> Mesh:
-    n = len(devices)
-    if fsdp < 1 or n % fsdp:
-        fitting = ", ".join(str(d) for d in range(1, n + 1) if n % d == 0)
-        raise UserError(f"config.fsdp={fsdp} does not divide {n} devices; give one of {fitting}.")
-    return jax.make_mesh((n // fsdp, fsdp), (DATA, FSDP), axis_types=(AxisType.Auto,) * 2, devices=list(devices))
-
-
 def hosts(mesh: Mesh) -> list[int]:
     """Return which host each device of a mesh is of, in the mesh's order."""
     return [device.process_index for device in mesh.devices.flat]
-
-
-def placed(tree: Any, shardings: Any) -> Any:
-    """Return shapes that say where they lie."""
-    return jax.tree.map(lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at), tree, shardings)
 
 
 def held_bytes(tree: Any) -> int:

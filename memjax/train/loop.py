@@ -24,7 +24,7 @@ from memjax.artifacts.run import Run
 from memjax.artifacts.weights import write_weights
 from memjax.errors import UserError
 from memjax.keys import key_for
-from memjax.mesh import put, replicated, state_shardings
+from memjax.mesh import placed, put, replicated, state_shardings
 from memjax.nn.once import compiler_options
 from memjax.train.patience import Patience
 from memjax.train.record import Record
@@ -191,10 +191,7 @@ def _first_or_restored(
     key = key_for(seed, "init")
     abstract = jax.eval_shape(task.init, key)
     shardings = state_shardings(mesh, abstract)
-    placed = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract, shardings
-    )
-    restored = checkpoints.restore(placed, tell=tell)
+    restored = checkpoints.restore(placed(abstract, shardings), tell=tell)
     if restored is None:
         return _born(task, key, shardings), 0, shardings
     state, position, step = restored
@@ -209,18 +206,22 @@ def _born(task: Task, key: Key[Array, ""], shardings: Any) -> State:
     return jax.jit(task.init, out_shardings=shardings, compiler_options=options)(key)
 
 
-def _compiled(
-    task: Task, state: State, shardings: Any, batch: Mapping[str, jax.Array], mesh: Mesh, tell: Callable[[str], object]
-) -> Callable:
-    """Compile the step once, ahead of time, so that what it takes can be told."""
-    start = time.perf_counter()
-    jitted = jax.jit(
+def jitted_step(task: Task, shardings: Any, mesh: Mesh) -> Any:
+    """Return a task's step as it is compiled everywhere: its state donated, and where it was afterwards."""
+    return jax.jit(
         task.step,
         donate_argnums=0,
         out_shardings=(shardings, replicated(mesh)),
         compiler_options=compiler_options(mesh.devices.flat[0].platform),
     )
-    compiled = jitted.lower(state, batch).compile()
+
+
+def _compiled(
+    task: Task, state: State, shardings: Any, batch: Mapping[str, jax.Array], mesh: Mesh, tell: Callable[[str], object]
+) -> Callable:
+    """Compile the step once, ahead of time, so that what it takes can be told."""
+    start = time.perf_counter()
+    compiled = jitted_step(task, shardings, mesh).lower(state, batch).compile()
     took_s = time.perf_counter() - start
     memory = compiled.memory_analysis()
     held = f", {memory.temp_size_in_bytes / 2**20:,.0f} MiB of temporaries a device" if memory else ""
