@@ -28,6 +28,7 @@ RUN_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 INTERRUPTED = 130
 
 at_end: list[Callable[[int], object]] = []  # called with the exit status before the process ends
+at_step: list[Callable[[int], object]] = []  # called with each step that a training has come to
 
 _DISK_OR_PLACE = (  # what the machine, or the place that the user chose, is to blame for
     errno.EDQUOT,
@@ -142,6 +143,8 @@ class StopRequests:
 
     def __call__(self, step: int) -> bool:
         """Return whether to stop after this step."""
+        for told in at_step:
+            told(step)
         if self._is_alone:
             return self._asked
         import numpy as np

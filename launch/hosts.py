@@ -46,6 +46,12 @@ _JOIN = flags.DEFINE_integer(
 _LOST = flags.DEFINE_integer(
     "lost_timeout", 100, "Several processes: seconds without a sign of life after which one is lost.", lower_bound=10
 )
+_BEHIND = flags.DEFINE_integer(
+    "behind_timeout",
+    1800,
+    "Several processes: seconds that one may stay at a step for which the others wait.",
+    lower_bound=10,
+)
 
 _TPU_PORT = 8482
 _HIGH_PORTS = range(61440, 65536)  # above those that Linux gives to connections
@@ -103,7 +109,9 @@ def join(facts: Mapping[str, Any]) -> None:
         timeout_s=_JOIN.value,
         tell=boot.say,
     )
-    boot.at_end.append(Watch(peers, found.count, lost_after_s=_LOST.value).ended)
+    watch = Watch(peers, found.count, lost_after_s=_LOST.value, behind_after_s=_BEHIND.value)
+    boot.at_end.append(watch.ended)
+    boot.at_step.append(watch.at_step)
     jax.config.update("jax_enable_preemption_service", True)
     jax.distributed.initialize(
         found.coordinator,
@@ -112,7 +120,7 @@ def join(facts: Mapping[str, Any]) -> None:
         local_device_ids=found.devices,
         cluster_detection_method="deactivate",  # else JAX takes one GPU of a host, however many are this process's
         initialization_timeout=_JOIN.value,
-        heartbeat_timeout_seconds=_LOST.value,
+        heartbeat_timeout_seconds=2 * _LOST.value,  # JAX aborts, with a number for a name: the watch comes first
     )
 
 

@@ -1,5 +1,6 @@
 """Who works together is understood from the environment or the flags, and who is missing or differs is named."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -217,16 +218,25 @@ def test_a_run_that_was_asked_to_stop_says_by_its_status_whether_to_run_it_again
 @pytest.fixture
 def watching():
     """Process 0 and its two others as (watches, what each said, how each was ended)."""
+    with watch_of_three(lost_after_s=10) as three:
+        yield three
+
+
+@contextlib.contextmanager
+def watch_of_three(**limits):
     with socket.create_server(("127.0.0.1", 0)) as server:
         pairs = [(server.accept()[0], far) for far in map(socket.create_connection, [server.getsockname()] * 2)]
     said, ended = [[], [], []], [[], [], []]
     peers = [[Peer(i + 1, f"h{i + 1}", near) for i, (near, _) in enumerate(pairs)]]
     peers += [[Peer(0, "h0", far)] for _, far in pairs]
     watches = [
-        Watch(of, 3, lost_after_s=10, tell=said[i].append, end=ended[i].append, grace_s=0.05, news_s=20)
+        Watch(of, 3, tell=said[i].append, end=ended[i].append, **{"grace_s": 0.05, "news_s": 20.0, **limits})
         for i, of in enumerate(peers)
     ]
     yield watches, said, ended
+    for watch in watches:
+        watch._is_ending.set()
+        watch._thread.join(20)
     for connection in sum(pairs, ()):
         connection.close()
 
@@ -277,6 +287,43 @@ def test_who_ends_in_order_ends_nobody(watching):
     assert said == ended == [[], [], []]
 
 
+@pytest.mark.parametrize("silent", [2, 0])
+def test_who_lives_but_gives_no_sign_of_it_is_named(silent):
+    with watch_of_three(lost_after_s=1.0) as (watches, said, ended):
+        watches[silent]._is_ending.set()  # nothing is closed, nothing is said, as of a process that is stopped
+        others = [i for i in range(3) if i != silent]
+        until(lambda: all(ended[i] for i in others))
+        for i in others:
+            assert ended[i] == [75] and len(said[i]) == 1
+            assert said[i][0].startswith(f"error: process {silent} of 3 (h{silent}) gives no sign of life for 1 s")
+
+
+def test_what_fails_for_want_of_the_silent_one_is_told_as_that():
+    with watch_of_three(lost_after_s=6.0, news_s=0.0) as (watches, said, ended):
+        watches[2]._is_ending.set()
+        until(lambda: watches[1]._silent_elsewhere)
+        watches[1].ended(1)  # of a collective that did not come to an end, for example
+        until(lambda: ended[0])
+        assert ended == [[75], [75], []] and said[0] == said[1]
+        assert said[0][0].startswith("error: process 2 of 3 (h2) gives no sign of life")
+
+
+@pytest.mark.parametrize("behind", [1, 0])
+def test_who_stands_still_while_others_wait_is_named(behind):
+    with watch_of_three(lost_after_s=2.0, behind_after_s=1.2) as (watches, said, ended):
+        for step in range(1, 5):  # all go on: nobody is behind, however slow they are, nor who has not begun
+            time.sleep(0.4)
+            for watch in watches[:step]:
+                watch.at_step(step)
+        for i, watch in enumerate(watches):
+            watch.at_step(4 if i == behind else 5)
+        assert not any(ended)
+        until(lambda: all(ended))
+        assert ended == [[75]] * 3 and said[0] == said[1] == said[2]
+        host = f"h{behind}" if behind else socket.gethostname()
+        assert said[0][0].startswith(f"error: process {behind} of 3 ({host}) stands still after step 4 for 1 s")
+
+
 def test_a_host_of_a_slice_that_did_not_join_is_told_how(monkeypatch):
     monkeypatch.setattr("jax.process_count", lambda: 4)
     with pytest.raises(UserError, match=r"one of 4 hosts of a TPU slice.*--cluster=tpu"):
@@ -318,7 +365,8 @@ def test_a_signal_to_one_process_ends_all_to_be_run_again(port, number):
         for i in range(2)
     ]
     for process in processes:
-        assert process.stdout and process.stdout.readline() == "joined\n"
+        assert process.stdout and process.stderr
+        assert process.stdout.readline() == "joined\n", process.stderr.read()
     processes[1].send_signal(number)
     ended = [process.communicate(timeout=120) for process in processes]
     if number == signal.SIGKILL:
