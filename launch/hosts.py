@@ -8,6 +8,7 @@ was not started together with others is alone, also inside an allocation.
 import dataclasses
 import os
 import re
+import shlex
 import urllib.error
 import urllib.request
 import zlib
@@ -20,6 +21,7 @@ from absl import flags
 from launch import boot, rollcall
 from launch.watch import Watch
 from memjax.errors import UserError
+from memjax.team import ALONE, Team
 
 _CLUSTER = flags.DEFINE_enum(
     "cluster",
@@ -81,11 +83,15 @@ class _Told:
     devices: tuple[int, ...] | None = None
 
 
-def join(facts: Mapping[str, Any]) -> None:
+def join(facts: Mapping[str, Any], *, saves_when_asked: bool = True) -> Team:
     """Start JAX's distributed runtime if this process is one of several; before anything asks for a device.
 
     Args:
       facts: JSON-like; what all of them must have been asked alike, the code aside, which is compared anyhow.
+      saves_when_asked: JAX hears SIGTERM, for `boot.StopRequests` to tell the others; else it ends this process.
+
+    Returns:
+      All of them, who can meet without JAX.
 
     Raises:
       UserError: the flags and the cluster contradict each other, a process is missing, or was asked for something else.
@@ -98,7 +104,7 @@ def join(facts: Mapping[str, Any]) -> None:
         process_id=_PROCESS.value,
     )
     if found is None:
-        return
+        return ALONE
     import jax
 
     peers = rollcall.call(
@@ -112,7 +118,7 @@ def join(facts: Mapping[str, Any]) -> None:
     watch = Watch(peers, found.count, lost_after_s=_LOST.value, behind_after_s=_BEHIND.value)
     boot.at_end.append(watch.ended)
     boot.at_step.append(watch.at_step)
-    jax.config.update("jax_enable_preemption_service", True)
+    jax.config.update("jax_enable_preemption_service", saves_when_asked)
     jax.distributed.initialize(
         found.coordinator,
         found.count,
@@ -122,6 +128,7 @@ def join(facts: Mapping[str, Any]) -> None:
         initialization_timeout=_JOIN.value,
         heartbeat_timeout_seconds=2 * _LOST.value,  # JAX aborts, with a number for a name: the watch comes first
     )
+    return Team(found.index, found.count, watch.meet)
 
 
 def processes(
@@ -183,6 +190,24 @@ def processes(
     return Processes(coordinator=coordinator, count=count, index=index, devices=devices) if count > 1 else None
 
 
+def asked() -> dict[str, Any]:
+    """Return what the flags ask for, as facts to join by: all but this module's own, which differ."""
+    return {name: value for name, value in flags.FLAGS.flag_values_dict().items() if name not in _own_flags()}
+
+
+def command() -> str:
+    """Return the command line as one person would type it again for one process."""
+    words, mine = [], _own_flags()
+    given = iter(shlex.split(boot.command()))
+    for word in given:
+        name, has_value, _ = word.removeprefix("-").removeprefix("-").partition("=")
+        if not word.startswith("-") or name not in mine:
+            words.append(word)
+        elif not has_value:
+            next(given, None)
+    return shlex.join(words)
+
+
 def code() -> dict[str, str]:
     """Return a checksum of each source file of memjax and its launchers, by name: what runs here, whatever git says."""
     import memjax
@@ -190,6 +215,10 @@ def code() -> dict[str, str]:
     root = Path(memjax.__file__).parent.parent
     files = sorted(path for part in ("memjax", "launch") for path in (root / part).rglob("*.py"))
     return {str(path.relative_to(root)): f"{zlib.crc32(path.read_bytes()):08x}" for path in files}
+
+
+def _own_flags() -> set[str]:
+    return {flag.name for flag in flags.FLAGS.flags_by_module_dict()[__name__]}
 
 
 def _told(environment: Mapping[str, str], cluster: str, metadata: Callable[[str], str] | None) -> _Told | None:

@@ -201,10 +201,10 @@ def _line(other: socket.socket) -> dict[str, Any] | None:
     """Return the next line, as JSON; nothing behind it is read."""
     text = bytearray()
     while not text.endswith(b"\n") and len(text) < _LINE_BYTES:
-        some = other.recv(1 << 16)
+        some = other.recv(1 << 16, socket.MSG_PEEK)  # the first signs of life may lie behind it
         if not some:
             return None
-        text += some
+        text += other.recv(some.find(b"\n") + 1 or len(some))
     with contextlib.suppress(ValueError):
         said = json.loads(text)
         return said if isinstance(said, dict) else None

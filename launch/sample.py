@@ -4,12 +4,13 @@
     python -m launch.sample --run=RUN --seeds=0:8 --film=FILE.png [--frames=30]
 
 The image of a seed id depends on the weights and the sampler alone: not on which others are drawn, in which batches, on
-which devices. The same command goes on after an interruption; a finished store is left as it is.
+which devices. The same command goes on after an interruption; a finished store is left as it is. Several processes,
+each with its own devices: the same command for each, as for launch.train (docs/clusters.md).
 """
 
 from absl import flags
 
-from launch import boot, sampling
+from launch import boot, hosts, sampling
 from memjax.errors import UserError
 
 _RUN = flags.DEFINE_string("run", None, "The folder that launch.train wrote.", required=True)
@@ -31,8 +32,8 @@ _LAYERS = flags.DEFINE_integer(
 _AUTOENCODER = flags.DEFINE_string(
     "autoencoder", None, "Models of latents: the autoencoder's run; default: where it was when the latents were made."
 )
-_BATCH = flags.DEFINE_integer("batch_size", 64, "Images at a time, over all devices.", lower_bound=1)
-_DEVICES = flags.DEFINE_integer("devices", None, "How many devices to use; default: all.", lower_bound=1)
+_BATCH = flags.DEFINE_integer("batch_size", 64, "Images at a time, over all devices of a process.", lower_bound=1)
+_DEVICES = flags.DEFINE_integer("devices", None, "How many devices a process uses; default: all.", lower_bound=1)
 _CACHE = flags.DEFINE_string("cache", None, "Where compiled programs are kept; default: RUN/compiled.")
 
 
@@ -51,10 +52,16 @@ def main() -> None:
         "layers": _LAYERS.value,
     }
     changes = {name: value for name, value in asked.items() if value is not None}
+    # The weights are named now: a run that goes on may write newer ones before the last process looks.
+    step = _STEP.value if _STEP.value is not None else sampling.newest_weights(run)
+    alike = {"run": run, "step": step, "autoencoder": _AUTOENCODER.value, "seeds": _SEEDS.value, "out": out}
+    team = hosts.join({**alike, "sampler": changes}, saves_when_asked=False)
     boot.keep_freed_memory()
     boot.use_compilation_cache(boot.place_if_given(_CACHE) or run / "compiled")
     if film is not None:
-        sampling.film(run, seeds, film, step=_STEP.value, frames=_FRAMES.value, changes=changes)
+        if team.count > 1:
+            raise UserError("--film is drawn by one process; start one, or say --cluster=none.")
+        sampling.film(run, seeds, film, step=step, frames=_FRAMES.value, changes=changes)
         boot.say(f"{film}: {len(seeds) * _FRAMES.value} pictures")
         return
     assert out is not None
@@ -62,13 +69,15 @@ def main() -> None:
         run,
         seeds,
         out,
-        step=_STEP.value,
+        step=step,
         changes=changes,
         autoencoder=boot.place_if_given(_AUTOENCODER),
         batch_size=_BATCH.value,
         n_devices=_DEVICES.value,
+        team=team,
     )
-    boot.say(f"{out}: {len(store)} images of {' x '.join(map(str, store.manifest.shape))}")
+    if team.index == 0:
+        boot.say(f"{out}: {len(store)} images of {' x '.join(map(str, store.manifest.shape))}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from memjax.data.store import Store
     from memjax.sample.draw import Draw
+    from memjax.team import Team
 
 _FILM_SIDE = 256  # pixels
 
@@ -27,6 +28,7 @@ def sample(
     autoencoder: Path | None = None,
     batch_size: int = 64,
     n_devices: int | None = None,
+    team: "Team | None" = None,
 ) -> "Store":
     """Draw the images of seed ids from a run's averaged weights.
 
@@ -39,23 +41,28 @@ def sample(
       step: of the weights; None: the newest.
       changes: settings of the sampler that differ from the run's.
       autoencoder: the run of the latents' autoencoder; None: where it was when they were made.
-      batch_size: images at a time over all devices; rounded up to a multiple of their number.
+      batch_size: images at a time over all devices of a process; rounded up to a multiple of their number.
       n_devices: None: all of this process.
+      team: the processes that share the work, each with its own devices; None: this one is alone.
 
     Raises:
       UserError: there are no such weights, or they do not fit the run's config.
     """
+    import jax
+
     from memjax.artifacts.run import Run
     from memjax.artifacts.weights import read_weights
     from memjax.data.manifest import Manifest
     from memjax.mesh import train_mesh
-    from memjax.sample.draw import draw_store
+    from memjax.sample.draw import draw_store, own_share
     from memjax.sample.models import make_draw
+    from memjax.team import ALONE
 
+    team = team or ALONE
     trained = Run.read(run)
     leaves, about, digest = read_weights(trained.weights_dir, step=step)
     config, data = about["config"], about["facts"]["data"]
-    mesh = train_mesh(1, n_devices)
+    mesh = train_mesh(1, n_devices, devices=jax.local_devices())
     shape, classes = tuple(data["shape"]), data["classes"]
     draw, sampler = make_draw(
         config, leaves, shape=shape, n_classes=len(classes) or None, changes=changes or {}, mesh=mesh
@@ -68,8 +75,11 @@ def sample(
     elif autoencoder:
         raise UserError(f"--autoencoder={autoencoder}: {run} was trained on images, not on latents; leave it away.")
     images = latent["image"] if latent else data
-    boot.say(f"drawing {len(seed_ids)} images with {json.dumps(sampler)} …")
-    with boot.steps_bar("sampling", "images")(0, len(seed_ids)) as bar:
+    own = len(own_share(seed_ids, team))
+    if team.index == 0:
+        each = "" if team.count == 1 else f", each of {team.count} processes about {own}"
+        boot.say(f"drawing {len(seed_ids)} images with {json.dumps(sampler)}{each} …")
+    with boot.steps_bar("sampling", "images")(0, own) as bar:
         return draw_store(
             draw,
             seed_ids,
@@ -86,6 +96,7 @@ def sample(
             label_share=data["class_share"],
             settings=settings,
             batch_size=-(-batch_size // mesh.size) * mesh.size,
+            team=team,
             progress=bar.update,
         )
 
@@ -135,6 +146,18 @@ def film(
     larger = max(1, _FILM_SIDE // images.shape[1])  # small images are shown by whole blocks of pixels
     images = images.repeat(larger, axis=1).repeat(larger, axis=2)
     write_film(out, np.stack([grid(image[None]) for image in images]))
+
+
+def newest_weights(run: Path) -> int | None:
+    """Return after how many steps a run's newest weights were written; None: it has none yet.
+
+    Raises:
+      UserError: it is no run.
+    """
+    from memjax.artifacts.run import Run
+    from memjax.artifacts.weights import written_steps
+
+    return max(written_steps(Run.read(run).weights_dir), default=None)
 
 
 def seed_range(text: str) -> range:

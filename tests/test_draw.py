@@ -1,12 +1,17 @@
 """Drawing into a store: each image is its seed's alone, and what is interrupted goes on."""
 
+import threading
+
 import numpy as np
 import pytest
+from launching import files_below
+from teams import by_team
 
 from memjax.data.manifest import Manifest
 from memjax.data.store import Store
 from memjax.errors import UserError
 from memjax.sample.draw import draw_store
+from memjax.team import ALONE
 
 LIKE = Manifest(axes=("row", "column"), channels=("x",), shape=(4, 4, 1), dtype="uint8")
 
@@ -15,18 +20,19 @@ class Model:
     """Draws images whose grey level is their seed id; notes what it was asked for."""
 
     def __init__(self, breaks_after: int = 10**6):
-        self.asked, self.labels, self.left = [], [], breaks_after
+        self.asked, self.labels, self.left, self.new = [], [], breaks_after, set()
 
     def __call__(self, ids, label):
         self.left -= 1
         if self.left < 0:
             raise KeyboardInterrupt
+        self.new |= set(ids.tolist())
         self.asked.append(ids.tolist())
         self.labels += [] if label is None else label.tolist()
         return np.broadcast_to((ids / 127.5 - 1)[:, None, None, None], (len(ids), 4, 4, 1)).astype(np.float32)
 
 
-def drawn(model, seeds, out, *, like=LIKE, labels=(), share=(), settings=None, size=4):
+def drawn(model, seeds, out, *, like=LIKE, labels=(), share=(), settings=None, size=4, team=ALONE):
     counts = []
     store = draw_store(
         model,
@@ -37,9 +43,10 @@ def drawn(model, seeds, out, *, like=LIKE, labels=(), share=(), settings=None, s
         label_share=share,
         settings=settings or {"weights": "w", "sampler": {"steps": 3}},
         batch_size=size,
+        team=team,
         progress=counts.append,
     )
-    assert sum(counts) == len(seeds)
+    assert sum(counts) == len(seeds[team.index :: team.count])
     return store
 
 
@@ -89,3 +96,60 @@ def test_images_that_are_no_bytes_keep_their_values(tmp_path):
     store = drawn(Model(), range(3), tmp_path / "s", like=like)
     assert store.images.dtype == np.float32
     np.testing.assert_allclose(store.unit_range(np.array([2]))[0, 0, 0, 0], 2 / 127.5 - 1, rtol=1e-6)
+
+
+LABELS = {"labels": ("normal", "pneumonia"), "share": (0.25, 0.75)}
+
+
+@pytest.mark.parametrize(("count", "seeds"), [(3, range(5, 41)), (4, [9, 2, 7])])
+def test_several_processes_write_the_bytes_of_one(tmp_path, count, seeds):
+    one = drawn(Model(), seeds, tmp_path / "one", **LABELS)
+    models = [Model() for _ in range(count)]
+    stores = by_team(count, lambda team: drawn(models[team.index], seeds, tmp_path / "all", **LABELS, team=team))
+    assert [store.manifest for store in stores] == [one.manifest] * count
+    assert files_below(tmp_path / "all") == files_below(tmp_path / "one")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all", "one"]
+    assert sorted(id_ for model in models for id_ in model.new) == sorted(seeds)  # nobody did another's work
+    idle = [Model() for _ in range(count)]
+    by_team(count, lambda team: drawn(idle[team.index], seeds, tmp_path / "all", **LABELS, team=team))
+    assert not any(model.new for model in idle)
+
+
+@pytest.mark.parametrize("counts", [(1, 3, 2, 1), (3, 1, 4), (4, 4)])
+def test_as_many_others_go_on_without_drawing_anything_again(tmp_path, counts):
+    """Of each team the last process breaks off after a batch, and the others wait for it; the last team ends."""
+    seeds, before, ended = range(60), set(), []
+    one = drawn(Model(), seeds, tmp_path / "one")
+    for number, count in enumerate(counts, start=1):
+        breaks = number < len(counts)
+        models = [Model(1 if breaks and i == count - 1 else 10**6) for i in range(count)]
+
+        def work(team, models=models):
+            return drawn(models[team.index], seeds, tmp_path / "all", team=team)
+
+        ended = by_team(count, work)
+        new = [id_ for model in models for id_ in model.new]
+        assert new and len(new) == len(set(new)) and before.isdisjoint(new)
+        before |= set(new)
+        assert isinstance(ended[-1], KeyboardInterrupt) == breaks
+    assert files_below(tmp_path / "all") == files_below(tmp_path / "one")
+    assert ended[0].manifest.digest == one.manifest.digest and before == set(seeds)
+
+
+def test_a_damaged_image_of_a_part_is_drawn_again(tmp_path):
+    one = drawn(Model(), range(12), tmp_path / "one")
+    by_team(2, lambda team: drawn(Model(1), range(12), tmp_path / "all", team=team))
+    path = tmp_path / "all.parts" / "1.partial" / "images.npy"
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1  # of the last image: seed id 7
+    path.write_bytes(damaged)
+    again = Model()
+    assert drawn(again, range(12), tmp_path / "all").manifest.digest == one.manifest.digest
+    assert again.new == {7, 8, 9, 10, 11}
+
+
+def test_hosts_that_do_not_share_a_folder_are_told_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("memjax.team._SEEN_S", 0.3)
+    ended = by_team(2, lambda team: drawn(Model(), range(8), tmp_path / f"host{team.index}" / "s", team=team))
+    assert isinstance(ended[0], UserError) and isinstance(ended[1], threading.BrokenBarrierError)
+    assert "process 1 has written 4 images into" in str(ended[0]) and "all hosts share" in str(ended[0])

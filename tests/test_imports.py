@@ -13,6 +13,7 @@ RANKS = {
     "memjax": 0,
     "memjax.errors": 0,
     "memjax.orientation": 0,
+    "memjax.team": 1,
     "memjax.build": 1,
     "memjax.digest": 1,
     "memjax.keys": 1,
@@ -30,7 +31,7 @@ RANKS = {
     "memjax.study": 6,
     "launch": 7,
 }
-NO_JAX = ("memjax.data", "memjax.errors", "memjax.orientation", "memjax.digest", "memjax.whole")
+NO_JAX = ("memjax.data", "memjax.errors", "memjax.orientation", "memjax.digest", "memjax.team", "memjax.whole")
 
 
 def module_of(path: Path) -> str:

@@ -11,7 +11,6 @@ writer, opened again with the same settings, goes on after its last whole unit. 
 
 import dataclasses
 import fcntl
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -37,13 +36,12 @@ from memjax.data.manifest import (
     write_items,
     write_manifest,
 )
-from memjax.digest import array_digest, settings_digest
+from memjax.data.store_journal import FILES, HEADER_BYTES, Unfinished, journal_line, key_of
+from memjax.digest import array_digest
 from memjax.errors import UserError
 from memjax.whole import is_disk_full
 
-_HEADER_BYTES = 256  # room for the .npy header of any n, so that n can be written last
 _SYNC_S = 2.0  # at most this much work is lost to a power cut or a kill
-_FILES = ("key", "images.npy", "journal.jsonl", "items.csv", "manifest.json")
 
 
 class Store:
@@ -223,7 +221,7 @@ class StoreWriter:
         self.done: dict[str, str] = {}
         self.imageless: list[str] = []
         self.items: list[Item] = []
-        self._key = settings_digest([settings, shape, self.dtype.str, __version__])
+        self._settings = settings
         self._item_bytes = int(np.prod(shape)) * self.dtype.itemsize
         self._pending: list[str] = []
         self._synced = time.monotonic()
@@ -234,7 +232,7 @@ class StoreWriter:
             if not self._resume():
                 self._begin()
             self._images = files.enter_context((self.folder / "images.npy").open("r+b"))
-            self._images.truncate(_HEADER_BYTES + len(self.items) * self._item_bytes)
+            self._images.truncate(HEADER_BYTES + len(self.items) * self._item_bytes)
             self._images.seek(0, os.SEEK_END)
             self._journal = files.enter_context((self.folder / "journal.jsonl").open("a", encoding="ascii"))
             self._files = files.pop_all()
@@ -278,8 +276,7 @@ class StoreWriter:
             self.items.append(item)
             rows.append(item)
         self._note_done(unit, rows, left_out)
-        told = {"unit": unit, "left_out": left_out, "items": [vars(item) for item in rows]}
-        self._pending.append(json.dumps(told) + "\n")
+        self._pending.append(journal_line(unit, left_out, rows))
         if time.monotonic() - self._synced > _SYNC_S:
             self._flush()
 
@@ -341,39 +338,26 @@ class StoreWriter:
 
     def _begin(self) -> None:
         """Empty the folder of an older writer's files (of nothing else) and lay out our own."""
-        strangers = sorted(path.name for path in self.folder.iterdir() if path.name not in _FILES)
+        strangers = sorted(path.name for path in self.folder.iterdir() if path.name not in FILES)
         if strangers:
             raise UserError(
                 f"{self.folder} holds {strangers[0]!r}, which no unfinished store has; move it away or choose another "
                 "--out."
             )
-        for name in _FILES:
+        for name in FILES:
             (self.folder / name).unlink(missing_ok=True)
-        (self.folder / "images.npy").write_bytes(b"\0" * _HEADER_BYTES)
-        (self.folder / "key").write_text(self._key, encoding="ascii")
+        (self.folder / "images.npy").write_bytes(b"\0" * HEADER_BYTES)
+        (self.folder / "key").write_text(key_of(self._settings, self.shape, self.dtype), encoding="ascii")
 
     def _resume(self) -> bool:
         """Take up the units of an earlier writer; False if there is none, or it had other settings."""
-        journal = self.folder / "journal.jsonl"
-        try:
-            if (self.folder / "key").read_text(encoding="ascii") != self._key:
-                return False
-            lines = journal.read_bytes().splitlines(keepends=True)
-            size = (self.folder / "images.npy").stat().st_size
-        except (OSError, ValueError):
+        found = Unfinished.read(self.folder, shape=self.shape, dtype=self.dtype, settings=self._settings)
+        if found is None:
             return False
-        whole = 0
-        for line in lines:
-            entry = _journal_entry(line)
-            if entry is None:
-                break
-            unit, left_out, rows = entry
-            if _HEADER_BYTES + (len(self.items) + len(rows)) * self._item_bytes > size:
-                break
+        for unit, left_out, rows in found.units:
             self.items += rows
             self._note_done(unit, rows, left_out)
-            whole += len(line)
-        os.truncate(journal, whole)
+        os.truncate(self.folder / "journal.jsonl", found.journal_bytes)
         return True
 
     def _note_done(self, unit: str, rows: Sequence[Item], left_out: str) -> None:
@@ -382,20 +366,9 @@ class StoreWriter:
             self.imageless.append(unit)
 
 
-def _journal_entry(line: bytes) -> tuple[str, str, list[Item]] | None:
-    """Read a line of the journal (unit, why it was left out, rows); None if it was cut off or damaged."""
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        entry = json.loads(line)
-        return entry["unit"], entry["left_out"], [Item(**row) for row in entry["items"]]
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
 def _npy_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
-    """Return a version-1 .npy header padded to `_HEADER_BYTES` (the format allows any number of blanks)."""
+    """Return a version-1 .npy header padded to `HEADER_BYTES` (the format allows any number of blanks)."""
     text = repr({"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
     prefix = b"\x93NUMPY\x01\x00"
-    length = _HEADER_BYTES - len(prefix) - 2
+    length = HEADER_BYTES - len(prefix) - 2
     return prefix + length.to_bytes(2, "little") + (text.ljust(length - 1) + "\n").encode("latin1")
