@@ -1,6 +1,7 @@
 """From a config, a store and a run folder to a trained model: what `launch.train`, the demo and studies share."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from memjax.data.views import Views
     from memjax.train.loop import Data, Outcome
     from memjax.train.patience import Patience
+    from memjax.train.profiler import Profiling
+    from memjax.train.stretches import Source, Stretches
 
 _EVALUATED = 256  # images of each set that the loss by noise level is taken over, at most
 
@@ -40,7 +43,8 @@ def train(
     allow_config_change: bool = False,
     workers: int = 0,
     n_devices: int | None = None,
-    profile: tuple[int, int] | None = None,
+    keep_weights: int = 2,
+    profiling: "Profiling | None" = None,
     is_asked_to_stop: Callable[[int], bool] = lambda step: False,
 ) -> "Outcome":
     """Train, or go on training, and write everything that belongs to the run.
@@ -54,7 +58,8 @@ def train(
       allow_config_change: go on although the config differs from the run's.
       workers: processes that load images; 0: threads.
       n_devices: None: all.
-      profile: steps between which the profiler runs.
+      keep_weights: how many looks' weights stay (see `memjax.train.exports`); 0: all.
+      profiling: which steps this process is profiled in.
       is_asked_to_stop: asked after every step; if so, the state is saved, and that was all.
 
     Raises:
@@ -68,7 +73,7 @@ def train(
     from memjax.artifacts.run import Run
     from memjax.artifacts.weights import written_steps
     from memjax.build import build
-    from memjax.data.exposures import exposures, write_exposures
+    from memjax.data.exposures import write_exposures
     from memjax.mesh import audit_mesh, train_mesh
     from memjax.train.loop import Every, fit
     from memjax.train.tasks import make_task
@@ -106,7 +111,11 @@ def train(
             )
         outcome = fit(
             task,
-            _data(pipeline, sets, mesh, config["batch_size"], _views(config)),
+            dataclasses.replace(
+                _data(pipeline, sets, mesh, config["batch_size"], _views(config)),
+                source=_source(config, sets),
+                source_before=None if _was_changed(run.path) else _source(config, sets),
+            ),
             mesh=mesh,
             seed=config["seed"],
             steps=config["steps"],
@@ -116,10 +125,12 @@ def train(
             about={"config": dict(config), "facts": facts},
             monitor=monitor,
             patience=patience,
+            keep_weights=keep_weights,
             is_asked_to_stop=is_asked_to_stop,
             progress=boot.steps_bar("training", "steps"),
-            profile=profile,
+            profiling=profiling,
             tell=boot.say if writes else lambda text: None,
+            announce=boot.say,
         )
         if writes and not outcome.was_asked:
             kept = max(written_steps(run.weights_dir), default=0)  # before the end, if another state was better
@@ -131,14 +142,15 @@ def train(
             elif patience:
                 early = f"stopped after step {outcome.step}: " if outcome.step < config["steps"] else ""
                 boot.say(f"{early}{patience.metric} was best after step {outcome.best_step}, of which the weights are")
-            counts = exposures(
-                len(sets.store),
-                batch_size=config["batch_size"],
-                seed=config["seed"],
-                steps=kept,
-                ids=sets.ids,
-            )
-            write_exposures(workdir / "exposures.csv", sets.store, counts)
+            counts = _exposures(config, sets, outcome.stretches, kept)
+            if counts is None:
+                (workdir / "exposures.csv").unlink(missing_ok=True)
+                boot.say(
+                    "how often each image was seen is not known, as the run was trained on another store before "
+                    "(--allow_config_change): there is no exposures.csv"
+                )
+            else:
+                write_exposures(workdir / "exposures.csv", sets.store, counts)
             if not outcome.is_copying:
                 run.complete(outcome.step)
     return outcome
@@ -293,6 +305,35 @@ def _data(pipeline: "Pipeline", sets: Sets, mesh: "Mesh", batch_size: int, views
         return found | ({"heldout": own(*sets.heldout)} if sets.heldout else {})
 
     return Data(batches_from=lambda step: pipeline.batches(step, rows), sets=named)
+
+
+def _source(config: Mapping[str, Any], sets: Sets) -> "Source":
+    """Return all that decides which images are seen in which step, as `_exposures` reads it."""
+    half = {"half": config["half"]} if config["task"] == "descriptor" else {}
+    chosen = {name: config[name] for name in ("batch_size", "seed", "n_train")}
+    return {"data": sets.store.manifest.digest, **chosen, **half}
+
+
+def _was_changed(run: Path) -> bool:
+    """Return whether a run's config was ever changed."""
+    return "earlier" in json.loads((run / "config.json").read_text(encoding="utf-8"))
+
+
+def _exposures(config: Mapping[str, Any], sets: Sets, stretches: "Stretches", steps: int) -> "np.ndarray | None":
+    """Return how often each image of the store was seen in the first steps: int64 [n]; None: not only it was seen."""
+    import numpy as np
+
+    from memjax.data.exposures import exposures
+    from memjax.train.stretches import pieces
+
+    counts = np.zeros(len(sets.store), np.int64)
+    for first, end, source in pieces(stretches, steps):
+        if source is None or source["data"] != sets.store.manifest.digest:
+            return None
+        ids = _chosen({**config, **source}, sets.store)
+        how = {"batch_size": source["batch_size"], "seed": source["seed"], "ids": ids}
+        counts += exposures(len(counts), steps=end, **how) - exposures(len(counts), steps=first, **how)
+    return counts
 
 
 def _facts(sets: Sets, classes: Sequence[str]) -> dict[str, Any]:

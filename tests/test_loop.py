@@ -1,5 +1,6 @@
 """The loop on a model of one line: what it does when, and that a run that is continued is the run."""
 
+import itertools
 import json
 
 import jax
@@ -17,6 +18,7 @@ from memjax.mesh import train_mesh
 from memjax.train.ema import Ema
 from memjax.train.loop import Data, Every, fit
 from memjax.train.optim import make_optimizer
+from memjax.train.profiler import Profiling
 from memjax.train.state import first_state
 from memjax.train.update import mean_gradient, updated
 
@@ -47,7 +49,8 @@ class Line:
 
     def evaluate(self, state, batches):
         rows = {name: [np.asarray(batch["x"]) for batch in several] for name, several in batches.items()}
-        return {f"{name}/rows": float(sum(map(len, several))) for name, several in rows.items()}
+        told = {f"{name}/rows": float(sum(map(len, several))) for name, several in rows.items()}
+        return told | {"heldout/w": float(np.asarray(state.ema["w"]).sum())}
 
     def draw(self, state, seed_ids):
         raise NotImplementedError  # nobody asks a line for pictures
@@ -97,6 +100,14 @@ def weights(folder):
     return read_weights(folder / "weights")[0]["w"]
 
 
+TIMES = ("images_per_s", "step_s", "step_p50_s", "step_p90_s", "step_p99_s", "data_wait_share")
+
+
+def rows(folder):
+    """Return all that the metrics tell, in order, but how long it took."""
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in read_metrics(folder / "metrics.jsonl")]
+
+
 def curve(folder, name="loss"):
     return {row["step"]: row[name] for row in read_metrics(folder / "metrics.jsonl") if name in row}
 
@@ -115,9 +126,10 @@ def test_what_happens_when(tmp_path):
         assert picture.size[0] >= 16
     assert [path.stem for path in (tmp_path / "run" / "weights").iterdir()] == ["step_00000011"]
     last = read_metrics(tmp_path / "run" / "metrics.jsonl")[-1] | read_metrics(tmp_path / "run" / "metrics.jsonl")[-2]
-    assert {"loss", "grad_norm", "images_per_s", "data_wait_share", "step_s", "lr"} <= set(last)
+    assert {"loss", "grad_norm", "lr", *TIMES} <= set(last)
     assert last["examples_seen"] == 11 * BATCH
     assert "1 device" not in told[0] and "8 device(s)" in told[0] and "6 parameters" in told[0]
+    assert told[-1].startswith("11 steps at ")
     assert curve(tmp_path / "run")[11] < curve(tmp_path / "run")[2]
 
 
@@ -180,9 +192,120 @@ def test_the_monitor_ends_a_run_and_what_is_kept_is_from_before(tmp_path):
     assert list(curve(tmp_path / "run", "monitor/copied_fraction")) == [2, 4, 6]
 
 
-def test_the_profiler_runs_between_two_steps(tmp_path):
-    train(tmp_path / "run", 6, profile=(2, 4))
-    assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
+LOOKING = Every(log=2, save=4, evaluate=5, preview=5, monitor=5)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    train(folder, 12, every=LOOKING, monitor=Watch(from_step=99))
+    return folder
+
+
+@pytest.mark.parametrize("stop", [3, 5, 10])
+def test_an_interrupted_run_tells_what_one_that_was_not_tells(tmp_path, uninterrupted, stop):
+    """At step 3 nothing is due, at 5 everything that looks, at 10 a log, too; the next process is killed early."""
+    folder = tmp_path / "run"
+    train(folder, 12, every=LOOKING, monitor=Watch(from_step=99), is_asked_to_stop=lambda step: step == stop)
+    assert not any(row["step"] == stop and "heldout/w" in row for row in rows(folder))
+
+    def dying(step):
+        yield from itertools.islice(batches_from(step), 1)
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        train(folder, 12, every=LOOKING, monitor=Watch(from_step=99), data=Data(batches_from=dying, sets=sets))
+    train(folder, 12, every=LOOKING, monitor=Watch(from_step=99))
+    assert rows(folder) == rows(uninterrupted)
+    for part in ("previews", "weights"):
+        assert {p.name for p in (folder / part).iterdir()} == {p.name for p in (uninterrupted / part).iterdir()}
+
+
+def test_copying_at_the_step_of_an_interruption_is_seen_when_the_run_goes_on(tmp_path):
+    every = Every(log=1, save=1, evaluate=0, preview=0, monitor=2)
+    train(tmp_path / "run", 20, every=every, monitor=Watch(from_step=4), is_asked_to_stop=lambda step: step == 4)
+    for _ in range(2):  # and whenever it goes on again
+        outcome, _ = train(tmp_path / "run", 20, every=every, monitor=Watch(from_step=4))
+        assert (outcome.step, outcome.is_copying) == (4, True)
+        assert list(written_steps(tmp_path / "run" / "weights")) == [2]
+        assert list(curve(tmp_path / "run", "monitor/copied_fraction")) == [2, 4]
+
+
+def test_what_a_run_was_trained_on_is_kept_with_its_states(tmp_path):
+    small, large = ({"batch_size": size, "seed": 0} for size in (4, BATCH))
+    data = Data(batches_from=batches_from, sets=sets, source=small)
+    assert train(tmp_path / "run", 5, data=data)[0].stretches == [[0, small]]
+    changed = Data(batches_from=batches_from, sets=sets, source=large)
+    for steps in (8, 10, 10):
+        assert train(tmp_path / "run", steps, data=changed)[0].stretches == [[0, small], [5, large]]
+    assert curve(tmp_path / "run", "examples_seen")[10] == 5 * 4 + 5 * BATCH
+
+
+class NoCheckpoints(Checkpoints):
+    """Stands for checkpoints, whose making other processes take part in."""
+
+    def __init__(self):
+        pass
+
+    def restore(self, abstract_state, *, tell):
+        return None
+
+    def save(self, step, state, position):
+        pass
+
+    def keep_also(self, step):
+        pass
+
+    def wait(self):
+        pass
+
+
+def test_only_the_first_process_writes(tmp_path, monkeypatch):
+    bars = []
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    announced = []
+    with Run.open(tmp_path / "run", {}, facts={}, may_write=False) as run:
+        outcome = fit(
+            Line(),
+            Data(batches_from=batches_from, sets=sets),
+            mesh=train_mesh(),
+            seed=0,
+            steps=4,
+            every=Every(log=1, save=2, evaluate=2, preview=2, monitor=2),
+            run=run,
+            checkpoints=NoCheckpoints(),
+            about={},
+            monitor=Watch(from_step=99),
+            progress=lambda first, last: bars.append(last),
+            announce=announced.append,
+        )
+    assert outcome.step == 4
+    assert not list(tmp_path.iterdir()) and not bars
+    assert len(announced) == 1 and announced[0].startswith("process 1 of ")
+
+
+def test_steps_are_profiled_where_that_is_asked_for_and_training_goes_on(tmp_path):
+    answers = iter([0, 2, 5, 0, 0, 0, 1, 0, 0, 0, 0])  # the second request comes while the first is served
+    announced = []
+    profiling = Profiling(window=(4, 6), asked=lambda: next(answers))
+    outcome, _ = train(tmp_path / "run", 10, profiling=profiling, announce=announced.append)
+    assert outcome.step == 10
+    folders = sorted(path.name for path in (tmp_path / "run" / "profile").iterdir())
+    assert folders == ["step_00000001", "step_00000004", "step_00000006"]
+    for name in folders:
+        assert list((tmp_path / "run" / "profile" / name).rglob("*.xplane.pb"))
+        assert sum(str(tmp_path / "run" / "profile" / name) in text for text in announced) == 1
+
+
+def test_a_profile_that_cannot_be_made_is_told_and_training_goes_on(tmp_path, monkeypatch):
+    def broken(folder):
+        raise RuntimeError("only one at a time")
+
+    monkeypatch.setattr(jax.profiler, "start_trace", broken)
+    announced = []
+    outcome, _ = train(tmp_path / "run", 4, profiling=Profiling(window=(1, 3)), announce=announced.append)
+    assert outcome.step == 4
+    assert sum("could not be profiled (only one at a time)" in text for text in announced) == 1
 
 
 def test_batches_are_closed_whatever_happens(tmp_path):

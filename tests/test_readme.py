@@ -27,6 +27,7 @@ def test_every_launcher_is_documented_and_exists():
         "inputs",
         "image_sets",
         "training",
+        "profiling",
         "sampling",
         "latents",
         "monitor",

@@ -133,11 +133,12 @@ def test_weights_of_other_images_are_refused(run, tmp_path):
     assert not (tmp_path / "samples").exists()
 
 
-def test_sigterm_saves_and_exits_with_0_and_the_run_goes_on_bit_for_bit(run, tmp_path):
+def test_signals_profile_a_run_and_end_it_with_0_and_it_goes_on_bit_for_bit(run, tmp_path):
     never = [f"--config.every.{name}=0" for name in ("monitor", "evaluate", "preview")]
     long = [
         SMOKE,
-        "--config.steps=400",
+        "--config.steps=4000",
+        "--profile_steps=3",
         *never,
         "--config.every.save=1000",
         "--devices=1",
@@ -148,13 +149,19 @@ def test_sigterm_saves_and_exits_with_0_and_the_run_goes_on_bit_for_bit(run, tmp
     metrics = tmp_path / "run" / "metrics.jsonl"
     while not (metrics.exists() and metrics.stat().st_size) and process.poll() is None:
         time.sleep(0.02)
+    process.send_signal(signal.SIGUSR2)
+    process.send_signal(signal.SIGUSR2)
+    while not list((tmp_path / "run" / "profile").rglob("*.xplane.pb")) and process.poll() is None:
+        time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
+    assert "process 0 of 1 on " in said and "MiB of state a device; 8 of 8 images a step" in said
+    assert said.count("profiling steps ") == 1 and str(tmp_path / "run" / "profile" / "step_") in said
     stopped = max(row["step"] for row in read_metrics(metrics))
-    assert 0 < stopped < 400 and not (tmp_path / "run" / "complete").exists()
+    assert 0 < stopped < 4000 and not (tmp_path / "run" / "complete").exists()
 
-    short = [*long[:1], f"--config.steps={stopped + 5}", *long[2:]]
+    short = [long[0], f"--config.steps={stopped + 5}", *long[2:]]
     done = launch("train", *short)
     assert done.status == 0 and f"going on after step {stopped}" in done.said
     assert launch("train", *short[:-1], f"--workdir={tmp_path / 'whole'}").status == 0

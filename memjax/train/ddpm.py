@@ -106,7 +106,9 @@ class Ddpm:
     def evaluate(self, state: State, batches: Mapping[str, Iterable[Batch]]) -> dict[str, float]:
         """Return each set's loss under the averaged parameters, at ten noise levels and their mean.
 
-        An image meets the same noise at every step of the run, so that what changes is the model.
+        An image meets the same noise at every step of the run, so that what changes is the model. Sets come without
+        labels: of a model that knows labels it is the loss of its unlabelled part (the label that hidden ones have in
+        training), and where training hides none, and so trains no such part, the mean over classes as they occur.
         """
         told = {}
         for name, several in batches.items():
@@ -128,12 +130,20 @@ class Ddpm:
         def summed(params: Tree, batch: Batch) -> tuple[Float[Array, "levels"], Float[Array, ""]]:
             x0, mask = batch["image"], batch["mask"].astype(jnp.float32)
             keys = keys_of(key_for(self._seed, "held_out"), batch["id"])
-            label = None if self.denoiser.n_classes is None else jnp.full(len(x0), self.denoiser.n_classes, jnp.int32)
 
             def at_level(t: Int[Array, ""]) -> Float[Array, ""]:
                 eps = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, t), x0.shape[1:]))(keys)
-                found = self.denoiser.losses(params, x0, eps, jnp.full(len(x0), t, jnp.int32), label)
-                return jnp.sum(found * mask)
+
+                def of_class(number: Int[Array, ""] | int | None) -> Float[Array, ""]:
+                    label = None if number is None else jnp.full(len(x0), number, jnp.int32)
+                    found = self.denoiser.losses(params, x0, eps, jnp.full(len(x0), t, jnp.int32), label)
+                    return jnp.sum(found * mask)
+
+                n_classes = self.denoiser.n_classes
+                if n_classes is None or self._drop_label:
+                    return of_class(n_classes)
+                share = jnp.asarray(self._label_share, jnp.float32)
+                return jnp.dot(jax.lax.map(of_class, jnp.arange(n_classes, dtype=jnp.int32)), share)
 
             return jax.lax.map(at_level, jnp.asarray(_times(self.denoiser.diffusion.steps), jnp.int32)), mask.sum()
 
