@@ -5,12 +5,14 @@
     python -m launch.bench train [--task=ddpm] [--only=unet28] [--sampling] [--out=FILE.json]
     python -m launch.bench train --task=stylegan2|autoencoder [--only=gan32] [--out=FILE.json]
     python -m launch.bench disk --folder=DIR [--side=64] [--sizes=12500,25000,50000]
+    python -m launch.bench data [--only=ddpm.py:brats20] [--step_ms=24.8 | --planned=PLAN.json] [--workers=0,1,2]
     python -m launch.bench detectors --data=STORE [--heldout=STORE] [--descriptor=RUN] --out=FILE.json
     python -m launch.bench blind [--data=STORE] [--heldout=STORE] [--features=random] --out=FILE.json
 
 `detectors` plants copies of known kinds and strengths and tells which detector finds which (docs/detectors.md). `blind`
-scores and audits generators of known truth, one of which copies: Fréchet distances cannot tell (docs/fidelity.md). The
-other three measure time and memory, as follows.
+scores and audits generators of known truth, one of which copies: Fréchet distances cannot tell (docs/fidelity.md).
+`data` measures the input against the step that it feeds (docs/training.md). The other three measure time and memory, as
+follows.
 
 Wants the `bench` extra (pip install -e '.[bench]') and, for radiographs, MEMJAX_REAL_DATA. Candidates take turns in one
 process under one allocator setting, medians are compared, answers are compared too; memory is measured in a process of
@@ -41,7 +43,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from launch import boot
-from launch.benchmark import from_disk, peers, training_speed
+from launch.benchmark import from_disk, loading, peers, training_speed
 from launch.benchmark.workloads import WORKLOADS, Workload, by_name
 from memjax.errors import UserError
 
@@ -75,6 +77,15 @@ _FEATURES = flags.DEFINE_enum(
 )
 _WEIGHTS = flags.DEFINE_string("weights", None, "blind: the public weight file, for --features=inception.")
 _SEED = flags.DEFINE_integer("seed", 0, "detectors, blind: of all that is drawn.", lower_bound=0)
+_STEP_MS = flags.DEFINE_multi_string(
+    "step_ms", [], "data: what a step takes, in ms; for one config CONFIG=MS, repeated."
+)
+_PLANNED = flags.DEFINE_multi_string(
+    "planned", [], "data: what launch.plan --out wrote, whose bound is the step's time."
+)
+_WORKERS = flags.DEFINE_list("workers", ["0", "1", "2"], "data: numbers of worker processes; 0: threads.")
+_THREADS = flags.DEFINE_list("threads", ["0"], "data: numbers of threads where there are no workers; 0: by the cores.")
+_SECONDS = flags.DEFINE_float("seconds", 3.0, "data: how long each way of loading is timed.", lower_bound=0.0)
 _PART = flags.DEFINE_integer("part", 0, "Internal: search the store of so many images and print what it took.")
 _RSS_OF = flags.DEFINE_string("rss_of", "", "Internal: run one candidate of --only once and print its peak memory.")
 
@@ -97,10 +108,14 @@ class _Row:
 
 def main(what: str) -> None:
     """Run the benchmark `what` and print its table."""
-    if what not in ("audit", "train", "disk", "detectors", "blind"):
+    if what not in ("audit", "train", "disk", "data", "detectors", "blind"):
         raise UserError(
-            f"there is no benchmark {what!r}; write python -m launch.bench audit, train, disk, detectors or blind."
+            f"there is no benchmark {what!r}; write python -m launch.bench audit, train, disk, data, detectors or "
+            "blind."
         )
+    if what == "data":
+        _loading()
+        return
     if what != "train":  # as the launchers do
         boot.keep_freed_memory()
     if what in ("detectors", "blind"):
@@ -172,6 +187,32 @@ def _train() -> None:
         )
     if _OUT.value:
         Path(_OUT.value).write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def _loading() -> None:
+    """Measure the input of configs, and print the table."""
+    if wrong := [name for name in _ONLY.value if name not in loading.CONFIGS]:
+        raise UserError(f"--only={wrong[0]} is no config of data; choose from {', '.join(loading.CONFIGS)}.")
+    chosen = [name for name in loading.CONFIGS if not _ONLY.value or name in _ONLY.value]
+    how = {"workers": _numbers(_WORKERS), "threads": _numbers(_THREADS), "seconds": _SECONDS.value}
+    needs = loading.needs(chosen, _STEP_MS.value, [Path(path).expanduser() for path in _PLANNED.value])
+    measured: dict[str, list[loading.Row]] = {}  # by what is loaded: several models train on the same images
+    rows: list[loading.Row] = []
+    for name in chosen:
+        boot.say(f"{name} …")
+        need = needs.get(name) or (loading.measured_need(name) if name.endswith("smoke") else None)
+        same = loading.what_is_loaded(name)
+        measured[same] = measured.get(same) or loading.measure(name, **how)
+        rows += [dataclasses.replace(row, config=name, need=need) for row in measured[same]]
+    print(loading.told(rows))
+    if _OUT.value:
+        Path(_OUT.value).write_text(json.dumps([loading.as_json(row) for row in rows], indent=2) + "\n")
+
+
+def _numbers(flag: "flags.FlagHolder[list[str]]") -> list[int]:
+    if not flag.value or not all(text.isdecimal() for text in flag.value):
+        raise UserError(f"--{flag.name}={','.join(flag.value)} must be whole numbers, separated by commas.")
+    return [int(text) for text in flag.value]
 
 
 def _detectors() -> None:

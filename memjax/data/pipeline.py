@@ -9,6 +9,7 @@ have seen, and its data position is its step.
 import atexit
 import contextlib
 import functools
+import math
 import multiprocessing
 import os
 import signal
@@ -32,8 +33,10 @@ from memjax.errors import UserError
 Batch = dict[str, np.ndarray]
 
 _ENDLESS = 1 << 62  # steps
-_THREADS, _AHEAD = 2, 4  # batches loaded at once and kept ready, without worker processes
+_MOST_THREADS = 16  # that load batches, one each; as many as there are cores, but two or more
+_LEAST_AHEAD, _AHEAD_BYTES = 4, 2 << 30  # batches that threads load or keep ready: these, then up to so many bytes
 _AHEAD_OF_WORKER = 2  # batches that each worker process keeps ready
+_PART = 1 << 18  # numbers that are loaded at a time: they stay in the cache, and their memory is used again
 # Not through shared memory: containers often have 64 MiB, and what still lies there at the end is warned of, or stays.
 _THROUGH_PIPES = grain.experimental.DatasetOptions(min_shm_size=1 << 62)
 
@@ -52,6 +55,7 @@ class Pipeline:
       with_labels: whether batches have `label`, the place of each item's label in `classes`.
       workers: processes that load and augment; 0: threads of this one. The batches are the same. grain starts them only
         once absl's flags are parsed: outside of launchers call `absl.flags.FLAGS.mark_as_parsed()` before.
+      threads: that load batches where there are no workers; 0: by the cores, see `n_threads`.
       ids: train on these items only, each once; None: on all.
       views: how a second image, that of the same patient, differs from the first; None: batches have no second image.
       pair: which it is a view of: "image", the same one, as it is in the store; "patient", another one of the patient's
@@ -68,12 +72,13 @@ class Pipeline:
     augmentation: Augmentation | None = None
     with_labels: bool = False
     workers: int = 0
+    threads: int = 0
     ids: Int[np.ndarray, "n"] | None = None
     views: Views | None = None
     pair: str = "image"
 
     def __post_init__(self):
-        for name, least in (("batch_size", 1), ("seed", 0), ("workers", 0)):
+        for name, least in (("batch_size", 1), ("seed", 0), ("workers", 0), ("threads", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"{name}={getattr(self, name)} is too small; give {least} or more.")
         ids, path = self._ids, self.store.path
@@ -117,26 +122,28 @@ class Pipeline:
           batches of `image` float32 [b, *space, c] in [-1, 1], `id` int32 [b], with labels `label` int32 [b], and with
           views `view`, like `image`, and `patient` int32 [b], the place of the patient among the store's; -1: unknown.
         """
-        load = functools.partial(self._load, rows=np.arange(self.batch_size)[rows])
+        own = np.arange(self.batch_size)[rows]
+        load = functools.partial(self._load, rows=own)
         steps = grain.MapDataset.range(first_step, _ENDLESS).map(load)
         if self.workers:
             dataset = grain.experimental.WithOptionsIterDataset(
                 steps.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)), _THROUGH_PIPES
             ).mp_prefetch(grain.multiprocessing.MultiprocessingOptions(self.workers, _AHEAD_OF_WORKER), _begin_worker)
         else:
-            dataset = steps.to_iter_dataset(grain.ReadOptions(_THREADS, _AHEAD))
+            batch_bytes = 4 * len(own) * math.prod(self.store.manifest.shape)
+            threads, ahead = n_threads(batch_bytes, self.threads)
+            dataset = steps.to_iter_dataset(grain.ReadOptions(threads, ahead))
         found = _until_closed(dataset)
         _open.add(found)
         return found
 
     def _load(self, step: int, rows: np.ndarray) -> Batch:
         ids = self.ids_at(step)[rows]
-        images = self.store.unit_range(ids)
-        if self.augmentation and self.augmentation.enabled:
-            labels = self.store.manifest.label_channels
-            for image, row in zip(images, rows, strict=True):
-                rng = record_rng(step * self.batch_size + int(row), seed=self.seed)
-                image[...] = self.augmentation(image, rng, labels)
+        images = np.empty((len(ids), *self.store.manifest.shape), np.float32)
+        size = max(1, _PART // math.prod(images.shape[1:]))
+        for start in range(0, len(ids), size):
+            part = slice(start, start + size)
+            images[part] = self._augmented(self.store.unit_range(ids[part]), step * self.batch_size + rows[part])
         batch = {"image": images, "id": ids.astype(np.int32)}
         if self.with_labels:
             batch["label"] = self._labels[ids]
@@ -144,6 +151,14 @@ class Pipeline:
             numbers = step * self.batch_size + rows
             batch |= self._pairs.of(ids, [view_rng(int(number), seed=self.seed) for number in numbers])
         return batch
+
+    def _augmented(self, images: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Return images varied, if they are to be; `numbers` are those of their records. They may be overwritten."""
+        if self.augmentation and self.augmentation.enabled:
+            labels = self.store.manifest.label_channels
+            for image, number in zip(images, numbers, strict=True):
+                image[...] = self.augmentation(image, record_rng(int(number), seed=self.seed), labels)
+        return images
 
     @cached_property
     def _pairs(self) -> Pairs:
@@ -159,6 +174,18 @@ class Pipeline:
         """The place of each item's label in `classes`, int32 [len(store)]; -1 for none."""
         places = {name: place for place, name in enumerate(self.classes)}
         return np.array([places.get(item.label, -1) for item in self.store.items], np.int32)
+
+
+def n_threads(batch_bytes: int, threads: int = 0) -> tuple[int, int]:
+    """Return how many threads load batches of this size, one each, and how many batches they load or keep ready.
+
+    Without more being asked for, as many threads as this process has cores, from 2 to 16, but no more than have their
+    batches in 2 GiB.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    fitting = max(_LEAST_AHEAD, _AHEAD_BYTES // max(batch_bytes, 1))
+    threads = threads or min(max(cores, 2), _MOST_THREADS, fitting)
+    return threads, max(_LEAST_AHEAD, min(threads + 2, fitting))
 
 
 def held_out_batches(
@@ -197,11 +224,11 @@ def _close_open() -> None:
 def _begin_worker(index: int, count: int) -> None:
     """Let a worker end with its parent, and only then.
 
-    A signal to the whole job must not take the data from a run that is about to save; a parent that was killed tells
-    nobody.
+    A signal to the whole job must not take the data from a run that is about to save, or to be profiled; a parent that
+    was killed tells nobody.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
