@@ -41,6 +41,19 @@ def test_parts_and_threads_do_not_matter(tmp_path, monkeypatch, augmentation):
                 np.testing.assert_array_equal(one[name][rows], other[name])
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_images_are_scaled_to_the_bit_as_the_formula_says(tmp_path, dtype):
+    store = written(tmp_path / "s", 9, dtype=dtype)
+    ids = np.array([7, 0, 3])
+    low, high = (end[:, None, None, None] for end in store.ranges[ids].T)
+    expected = np.clip((store.images[ids].astype(np.float32) - low) / (high - low) * 2 - 1, -1, 1)
+    np.testing.assert_array_equal(store.unit_range(ids), expected)
+    out = np.full((4, *store.manifest.shape), 5, np.float32)
+    assert store.unit_range(ids, out=out[:3]).base is out
+    np.testing.assert_array_equal(out[:3], expected)
+    assert (out[3] == 5).all()
+
+
 @pytest.mark.parametrize(("cores", "batch_bytes", "found"), [
     (1, 1 << 20, (2, 4)),
     (4, 1 << 20, (4, 6)),

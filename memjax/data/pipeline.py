@@ -36,7 +36,7 @@ _ENDLESS = 1 << 62  # steps
 _MOST_THREADS = 16  # that load batches, one each; as many as there are cores, but two or more
 _LEAST_AHEAD, _AHEAD_BYTES = 4, 2 << 30  # batches that threads load or keep ready: these, then up to so many bytes
 _AHEAD_OF_WORKER = 2  # batches that each worker process keeps ready
-_PART = 1 << 18  # numbers that are loaded at a time: they stay in the cache, and their memory is used again
+_PART = 1 << 18  # numbers that are loaded at a time: they stay in the cache
 # Not through shared memory: containers often have 64 MiB, and what still lies there at the end is warned of, or stays.
 _THROUGH_PIPES = grain.experimental.DatasetOptions(min_shm_size=1 << 62)
 
@@ -143,7 +143,8 @@ class Pipeline:
         size = max(1, _PART // math.prod(images.shape[1:]))
         for start in range(0, len(ids), size):
             part = slice(start, start + size)
-            images[part] = self._augmented(self.store.unit_range(ids[part]), step * self.batch_size + rows[part])
+            self.store.unit_range(ids[part], out=images[part])
+            self._augment(images[part], step * self.batch_size + rows[part])
         batch = {"image": images, "id": ids.astype(np.int32)}
         if self.with_labels:
             batch["label"] = self._labels[ids]
@@ -152,13 +153,12 @@ class Pipeline:
             batch |= self._pairs.of(ids, [view_rng(int(number), seed=self.seed) for number in numbers])
         return batch
 
-    def _augmented(self, images: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """Return images varied, if they are to be; `numbers` are those of their records. They may be overwritten."""
+    def _augment(self, images: np.ndarray, numbers: np.ndarray) -> None:
+        """Vary images in place, if they are to be; `numbers` are those of their records."""
         if self.augmentation and self.augmentation.enabled:
             labels = self.store.manifest.label_channels
             for image, number in zip(images, numbers, strict=True):
                 image[...] = self.augmentation(image, record_rng(int(number), seed=self.seed), labels)
-        return images
 
     @cached_property
     def _pairs(self) -> Pairs:

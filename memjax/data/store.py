@@ -119,16 +119,22 @@ class Store:
                     raise UserError(f"{self.path}/images.npy ends before image {id_}; it changed while it was read.")
         return found
 
-    def unit_range(self, ids: np.ndarray) -> np.ndarray:
+    def unit_range(self, ids: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return the images of these ids as float32 in [-1, 1], by each item's own intensity map.
 
-        Latents may lie beyond: what their scale maps to [-1, 1] is the codebook, or a standard deviation.
+        Latents may lie beyond: what their scale maps to [-1, 1] is the codebook, or a standard deviation. They are
+        written into `out`, if it is given. All is done in place: with fresh memory for each operation large images
+        took four times as long.
         """
-        raw = self.gather(ids).astype(np.float32)
+        raw = self.gather(ids)
+        scaled = np.empty(raw.shape, np.float32) if out is None else out
+        scaled[...] = raw
         low, high = self.ranges[ids].T.reshape(2, len(ids), *(1,) * (raw.ndim - 1))
-        span = np.where(high > low, high - low, 1)
-        scaled = (raw - low) / span * 2 - 1
-        return scaled if self.manifest.latent else np.clip(scaled, -1, 1)
+        scaled -= low
+        scaled /= np.where(high > low, high - low, 1)
+        scaled *= 2
+        scaled -= 1
+        return scaled if self.manifest.latent else np.clip(scaled, -1, 1, out=scaled)
 
     def name(self, id_: int) -> str:
         """Say which image this is, for messages."""
