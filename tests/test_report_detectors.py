@@ -17,6 +17,7 @@ from memjax.audit.report.detected import best_heldout, everyone
 from memjax.audit.report.detectors_record import COLUMNS
 from memjax.audit.report.missed import missed_matches
 from memjax.audit.report.theme import LIGHT, style
+from memjax.audit.wilson import wilson
 
 SECTIONS = ("Several detectors", "What readers saw", "If more images were drawn")
 NEW_FIGURES = {
@@ -258,11 +259,11 @@ def test_sensitivity_and_specificity_are_of_the_readers():
     assert [text.replace("\u00a0", " ") for text in row.specificity] == ["90.6 %", "81 to 95.6 %"]
     z, n, p = 1.959964, 36, 34 / 36
     middle, half = (p + z * z / (2 * n)), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    interval = readers_words.wilson(34, 36)
+    interval = wilson(34, 36)
     assert (interval.low, interval.high) == pytest.approx(
         ((middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)), abs=1e-6
     )
-    assert math.isnan(readers_words.wilson(0, 0).value)
+    assert math.isnan(wilson(0, 0).value)
     nothing = Confusion(name="x", both_copy=0, only_detector=1, only_readers=0, both_novel=2)
     assert readers_words.row(nothing, "title").sensitivity == ("–", "")
 

@@ -9,6 +9,7 @@ from scipy import stats
 from small_studies import growth, memorization, row, scores
 
 from memjax.audit.findings import Interval
+from memjax.audit.wilson import wilson
 from memjax.errors import UserError
 from memjax.study.claims import CLAIMS, verdicts
 from memjax.study.emm import effective_memorization
@@ -16,7 +17,7 @@ from memjax.study.onset import onsets
 from memjax.study.pareto import best, places
 from memjax.study.row import Row
 from memjax.study.scaling_claims import emm_in_words
-from memjax.study.shares import SHOWN, differ, over_seeds, share, wilson
+from memjax.study.shares import SHOWN, differ, over_seeds, share
 
 UNTESTABLE = "not testable at this scale"
 
@@ -208,8 +209,8 @@ def test_an_onset_outside_the_measured_lengths_is_no_number():
 @pytest.mark.parametrize(("part", "whole"), [(0, 7), (3, 7), (7, 7), (250, 1000)])
 def test_the_interval_of_a_share_is_wilsons(part, whole):
     known = stats.binomtest(part, whole).proportion_ci(method="wilson")
-    found = wilson(part / whole, float(whole))
-    assert (found.low, found.high) == pytest.approx((known.low, known.high), abs=1e-6)
+    found = wilson(part, whole)
+    assert (found.low, found.high) == pytest.approx((known.low, known.high), abs=1e-12)
 
 
 def test_shares_have_a_width_where_none_or_all_were_found():

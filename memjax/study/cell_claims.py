@@ -8,12 +8,13 @@ import numpy as np
 
 from memjax.audit.findings import Interval
 from memjax.audit.report.numerals import count, many
+from memjax.audit.wilson import wilson
 from memjax.study.axes import ALL, kind
 from memjax.study.axis_claims import trained
 from memjax.study.compare import UNTESTABLE, Comparison, Judged, ends, judged, told
 from memjax.study.lines import lines, repetitions
 from memjax.study.row import Row
-from memjax.study.shares import MEMORIZED, called, over_seeds, share, wilson
+from memjax.study.shares import MEMORIZED, called, over_seeds, share
 
 _FLAT = 2.0  # a volume whose longest edge is this many times its shortest is like a knee MRI, else like a cube
 _PART = 4  # of a growth curve, the first quarter of the images drawn is set against all
@@ -107,7 +108,7 @@ def _nearer(row: Row) -> tuple[Interval, float] | None:
     nearer = float((train > heldout)[known].mean() + 0.5 * (train == heldout)[known].mean())
     n_train, n_heldout = row.facts.n_train, row.facts.n_heldout
     n = min(float(known.sum()), row.scores.n_nearest if row.scores.n_nearest > 0 else math.inf)
-    return wilson(nearer, n), n_train / (n_train + n_heldout)
+    return wilson(nearer * n, n), n_train / (n_train + n_heldout)
 
 
 def _volumes(rows: Sequence[Row], *, is_flat: bool, missing: str) -> Judged:

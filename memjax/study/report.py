@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from memjax.audit.report.replace import PAGE, whole_report
 from memjax.study import claims as papers_claims
 from memjax.study.figured import draw
 from memjax.study.figures import planned
 from memjax.study.page import render
-from memjax.study.replace import PAGE, whole_report
 from memjax.study.row import Row
 from memjax.study.table import write_table
 
@@ -30,7 +30,8 @@ def write(
       UserError: there is no claim of a key, or the folder cannot be written.
     """
     verdicts = papers_claims.verdicts(claims, rows)
-    with whole_report(folder) as made:
+    drawn = [path.name for path in (folder / "figures").glob("*.*") if path.suffix in (".png", ".svg")]
+    with whole_report(folder, older=[f"figures/{name}" for name in drawn], flag="--workdir") as made:
         write_table(made, rows)
         charts = draw(made / "figures", planned(rows))
         html = render(

@@ -1,14 +1,13 @@
 """What is measured in a cell as a share of 1, with its 95 % interval: copies, memorized images, memorized patients."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 
 from memjax.audit.findings import Interval
+from memjax.audit.wilson import wilson
 from memjax.study.row import Memorization, Row
 
 _NONE_FOUND = 3.0  # with 0 of n found, up to so many can be there (95 %); a bootstrap of nothing has no width
-_NORMAL = 1.959964  # standard deviations on both sides of the mean that hold 95 %
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,14 +24,6 @@ def share(count: Interval, whole: int) -> Interval:
     low = count.low if count.value < whole else min(count.low, whole - _NONE_FOUND)
     high = count.high if count.value > 0 else max(count.high, _NONE_FOUND)
     return Interval(value=count.value / whole, low=max(0.0, low / whole), high=min(1.0, high / whole))
-
-
-def wilson(value: float, n: float) -> Interval:
-    """Return a share of n images, or of what counts as so many, with its 95 % interval (Wilson 1927)."""
-    spread = _NORMAL**2 / n
-    middle = (value + spread / 2) / (1 + spread)
-    margin = math.sqrt(value * (1 - value) * spread + spread**2 / 4) / (1 + spread)
-    return Interval(value=value, low=max(0.0, middle - margin), high=min(1.0, middle + margin))
 
 
 def called(found: Memorization, row: Row) -> Interval:
@@ -58,7 +49,8 @@ def _patients(row: Row) -> Interval | None:
 def _ratio(row: Row) -> Interval | None:
     if row.facts is None or not 0 <= row.f_ratio <= 1:
         return None
-    return wilson(row.f_ratio, float(row.facts.n_synthetic))
+    n = row.facts.n_synthetic
+    return wilson(row.f_ratio * n, n)
 
 
 def _residual(row: Row) -> Interval | None:

@@ -10,7 +10,7 @@ from memjax.audit.findings import Agreement, Detected, Findings, Growth, Labelle
 from memjax.audit.report import detectors_words
 from memjax.audit.report.decision_record import counts, digits, interval, yardstick
 from memjax.audit.report.detected import everyone
-from memjax.audit.report.readers_words import wilson
+from memjax.audit.wilson import wilson
 
 COLUMNS = ("synthetic", "detector", "train", "score", "p_value", "copy", "train_patient")
 

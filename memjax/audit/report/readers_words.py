@@ -3,11 +3,10 @@
 import dataclasses
 import math
 
-from scipy import stats
-
-from memjax.audit.findings import Confusion, Interval, Labelled
+from memjax.audit.findings import Confusion, Labelled
 from memjax.audit.report import numerals
 from memjax.audit.report.numerals import count, many, percent
+from memjax.audit.wilson import wilson
 
 _KAPPA_WORDS = ((0.8, "almost perfect"), (0.6, "substantial"), (0.4, "moderate"), (0.2, "fair"), (0.0, "slight"))
 
@@ -76,14 +75,6 @@ def row(confusion: Confusion, title: str) -> Row:
         cells=(first, second, third, fourth),
         **{name: _share(part, whole) for name, (part, whole) in shown.items()},
     )
-
-
-def wilson(part: int, whole: int) -> Interval:
-    """Return a share with its 95 % Wilson interval (1927); not-a-number of nothing."""
-    if not whole:
-        return Interval(value=math.nan, low=math.nan, high=math.nan)
-    low, high = stats.binomtest(part, whole).proportion_ci(method="wilson")
-    return Interval(value=part / whole, low=float(low), high=float(high))
 
 
 def _share(part: int, whole: int) -> tuple[str, str]:
