@@ -5,8 +5,8 @@
 
 Each cell of the grid is prepared, trained, sampled and audited; what two cells share is done once, and what is done is
 never done again: the same command goes on where it stopped. Any number of machines may run it on one --workdir that
-all see (launch/slurm/study.sbatch); each takes what no other has. Writes table.csv, table.json, report.html and
-figures/ into --workdir, anew after every cell.
+all see (launch/slurm/study.sbatch); each takes what no other has. Writes table.csv, table.json, report.html,
+pictures.html and figures/ into --workdir, anew after every cell.
 Exit status: 0 all cells are done, 1 some failed (each is told), 2 something is wrong with what was given, 130
 interrupted.
 """

@@ -161,7 +161,7 @@ def test_json_is_strict_and_has_the_documented_keys(found):
 def test_figures_have_stable_names_and_open(found):
     _, out, _ = found
     names = sorted(path.name for path in (out / "figures").iterdir())
-    expected = ("max_correlation", "train_best", "all_pairs", "matches", "patients")
+    expected = ("max_correlation", "train_best", "all_pairs", "samples", "matches", "patients")
     assert names == sorted(f"{name}.{kind}" for name in expected for kind in ("png", "svg"))
     for path in (out / "figures").glob("*.png"):
         with Image.open(path) as image:

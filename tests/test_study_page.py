@@ -1,5 +1,6 @@
 """The report of a study: what the page says and links to, that it is replaced whole, and how a browser shows it."""
 
+import base64
 import os
 import time
 
@@ -20,6 +21,7 @@ from memjax.study.row import Row
 from memjax.study.table import read_table
 
 SHOWN = "return [...document.images].filter(i => i.offsetWidth).map(i => [i.className, i.naturalWidth])"
+DRAWN = base64.b64encode(b"a picture of patients").decode()
 ABOUT = {"title": "Sizes", "question": "Do small sets matter?", "hardware": "2 CPU cores", "command": "launch.study"}
 
 
@@ -63,6 +65,26 @@ def test_each_planned_figure_is_on_the_page_and_in_its_files(folder):
     assert len([image for image in page.all("img") if image["class"] == "light"]) == len(names)
 
 
+def test_pictures_are_those_of_the_cells_own_reports_and_on_their_own_page(tmp_path):
+    drawn = tmp_path / "stages/audit-1/figures/samples.png"
+    drawn.parent.mkdir(parents=True)
+    drawn.write_bytes(b"a picture of patients")
+    rows = [
+        row(12, n_train=64, report="stages/audit-1/report.html"),
+        row(0, n_train=256, report="stages/audit-2/report.html"),
+        Row(cell="later", axes=row(n_train=1024).axes, status="waiting"),
+    ]
+    report.write(tmp_path, claims=["A2"], rows=rows, **ABOUT)
+    page = Page((tmp_path / "pictures.html").read_text(encoding="utf-8"))
+    assert [image["src"] for image in page.all("img")] == [f"data:image/png;base64,{DRAWN}"]
+    assert "12 of 400 are copies." in page.words and "Its report has no pictures." in page.words
+    assert "1024" not in page.words, "a cell that is not finished"
+    links = [link["href"] for link in page.all("a")]
+    assert links == ["report.html", "stages/audit-1/report.html", "stages/audit-2/report.html"]
+    answer = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert 'href="pictures.html"' in answer and "data:image/png;" not in answer
+
+
 def test_a_new_report_replaces_the_old_one_and_leaves_the_rest(tmp_path):
     (tmp_path / "stages").mkdir()
     (tmp_path / "stages" / "done.json").write_text("{}")
@@ -78,7 +100,7 @@ def test_a_new_report_replaces_the_old_one_and_leaves_the_rest(tmp_path):
     page = report.write(tmp_path, claims=["A2"], rows=waiting, **ABOUT)
     assert "No cell is finished yet." in page.read_text(encoding="utf-8")
     left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == ["figures", "report.html", "stages", "table.csv", "table.json"]
+    assert left == ["figures", "pictures.html", "report.html", "stages", "table.csv", "table.json"]
     assert not list((tmp_path / "figures").iterdir()) and (tmp_path / "stages" / "done.json").exists()
 
 

@@ -1,4 +1,4 @@
-"""Write what a study found: table.csv, table.json, report.html and figures/, after every finished cell."""
+"""Write what a study found: table.csv and .json, report.html, pictures.html, figures/, after every finished cell."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ from memjax.study import claims as papers_claims
 from memjax.study.figured import draw
 from memjax.study.figures import planned
 from memjax.study.page import render
+from memjax.study.pictures import PICTURES, render_pictures
 from memjax.study.row import Row
 from memjax.study.table import write_table
 
@@ -33,6 +34,8 @@ def write(
     drawn = [path.name for path in (folder / "figures").glob("*.*") if path.suffix in (".png", ".svg")]
     with whole_report(folder, older=[f"figures/{name}" for name in drawn], flag="--workdir") as made:
         write_table(made, rows)
+        pictures = render_pictures(folder, title=title, rows=rows, command=command)
+        (made / PICTURES).write_text(pictures, encoding="utf-8")
         charts = draw(made / "figures", planned(rows))
         html = render(
             title=title,

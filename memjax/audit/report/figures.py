@@ -24,7 +24,7 @@ EMBEDDINGS = {  # one figure of each kind an embedding
     "pixels_against_embedding": detector_charts.pixels_against_embedding,
 }
 _MOST_EMBEDDINGS = 4  # drawn; all are in the tables
-PANELS = ("matches", "planes", "patients")  # matches of pictures or planes of volumes; patients if any is copied
+PANELS = ("samples", "matches", "planes", "patients")  # matches or planes; patients if any is copied
 COMPARISON = "comparison"  # of several audits
 
 
@@ -51,6 +51,7 @@ def draw(folder: Path, findings: Findings, matches: list[Match], patients: list[
     drawn = {**CHARTS, **_further(findings)}
     found = {name: _in_both_themes(folder, name, partial(chart, findings)) for name, chart in drawn.items()}
     with style(LIGHT):
+        _write(folder, "samples", panels.samples_panel(findings))
         if matches and findings.train.store.manifest.is_volume:
             _write(folder, "planes", panels.planes_panel(findings, matches))
         elif matches:

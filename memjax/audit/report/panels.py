@@ -20,6 +20,7 @@ _CELL = 1.3  # inches
 _GAP = 0.1
 _MARGINS = (0.85, 0.1, 0.1, 0.45)
 _MAX_POINTS = 20_000
+_SAMPLED = 4  # rows and columns of images of each set
 
 
 def image_of(store: Store, id: int) -> np.ndarray:  # noqa: A002  (the field's own word)
@@ -43,6 +44,21 @@ def value_pairs(findings: Findings, match: Match) -> tuple[np.ndarray, np.ndarra
     y = shown_channels(image_of(synthetic, match.synthetic), synthetic.manifest).ravel()
     step = max(1, len(x) // _MAX_POINTS)
     return x[::step], y[::step]
+
+
+def samples_panel(findings: Findings) -> Figure:
+    """Draw sixteen training images beside sixteen synthetic ones, of volumes the first central plane.
+
+    They are taken evenly from each set, whatever their scores: the first impression of what a generator makes.
+    """
+    figure, grid = _grid(_SAMPLED, 2 * _SAMPLED)
+    for side, (images, title) in enumerate(((findings.train, "training"), (findings.synthetic, "synthetic"))):
+        store, cells = images.store, grid[:, side * _SAMPLED : (side + 1) * _SAMPLED]
+        ids = np.linspace(0, len(store) - 1, min(cells.size, len(store))).round().astype(int)
+        for cell, id_ in zip(cells.flat, ids, strict=False):
+            _show(cell, pictures(image_of(store, int(id_)), store.manifest)[0])
+        _heading(cells[0][0], title)
+    return figure
 
 
 def matches_panel(findings: Findings, matches: list[Match], theme: Theme) -> Figure:
