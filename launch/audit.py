@@ -4,6 +4,8 @@
         [--detectors=all] [--descriptor=RUN] [--embeddings=NAME=DIR] [--labels=review.sqlite]
 
 Takes folders of image files or image stores. Writes report.html, report.json, pairs.csv and figures/ into --out.
+Several processes, each with its own devices, share the searches: the same command for each, as for launch.train
+(docs/clusters.md); the first one prepares folders and writes the report.
 Exit status: 0 no copies found, 3 copies found, 2 something is wrong with what was given.
 """
 
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from launch import boot, detecting, image_sets, inputs
+from launch import boot, detecting, hosts, image_sets, inputs
 from memjax.errors import UserError
 from memjax.orientation import SYMMETRIES
 
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from memjax.audit.audit import Question
     from memjax.audit.decide import Criterion
     from memjax.audit.findings import Findings, Role
+    from memjax.data.preparation import Preparation
+    from memjax.data.store import Store
+    from memjax.data.together import Input
+    from memjax.team import Team
 
 _OUT = flags.DEFINE_string("out", None, "Where to write the report.", required=True)
 _RELEASE = flags.DEFINE_string("release", None, "Where to write the synthetic images that are not copies.")
@@ -64,12 +70,12 @@ def main() -> int:
     how = inputs.preparation()
     question = _question()
     detecting.check()
+    team = hosts.join(hosts.asked(), in_step=False)
 
     from memjax.audit.findings import ImageSet
     from memjax.audit.release import release
-    from memjax.data.together import stores_together
 
-    stores = stores_together(given, how, cache, workers=boot.workers())
+    stores = _stores(given, how, cache, team)
     sets = {role: ImageSet(role=role, given=str(given[role].path), store=stores[role]) for role in given}
 
     detecting.check_labels(stores)
@@ -79,7 +85,8 @@ def main() -> int:
     from memjax.audit.report.report import write
 
     mesh = _mesh(len(stores["synthetic"]))
-    question = dataclasses.replace(question, detectors=detecting.detectors(stores, cache, mesh))
+    own = cache if team.index == 0 else cache / f"process{team.index}"  # embeddings, which every process makes itself
+    question = dataclasses.replace(question, detectors=detecting.detectors(stores, own, mesh))
     findings = audit(
         sets["train"],
         sets["synthetic"],
@@ -87,15 +94,35 @@ def main() -> int:
         question,
         mesh=mesh,
         kept=cache,
-        progress=boot.pairs_bar,
-        tell=boot.say,
+        team=team,
+        progress=boot.pairs_bar if team.index == 0 else lambda what, pairs: lambda done: None,
+        tell=boot.say if team.index == 0 else lambda text: None,
     )
     findings = detecting.with_labels(findings)
-    write(out, findings, command=boot.command())
-    if released:
-        release(released, findings, given["synthetic"].path)
-    _tell(findings, out)
-    return COPIES_FOUND if _FAIL.value and not findings.is_clean else 0
+    if team.index == 0:
+        write(out, findings, command=hosts.command())
+        if released:
+            release(released, findings, given["synthetic"].path)
+        _tell(findings, out)
+    return team.follow(COPIES_FOUND if _FAIL.value and not findings.is_clean else 0)
+
+
+def _stores(given: "dict[Role, Input]", how: "Preparation", cache: Path, team: "Team") -> "dict[str, Store]":
+    """Return the image stores, which the first process prepares (and looks through) for all."""
+    from memjax.data.store import Store, is_store
+    from memjax.data.together import stores_together
+    from memjax.team import wait_to_see
+
+    stores = stores_together(given, how, cache, workers=boot.workers()) if team.index == 0 else {}
+    places = team.follow({role: str(store.path) for role, store in stores.items()})
+
+    def seen(path: Path) -> Store:
+        return wait_to_see(
+            lambda: Store.open(path) if is_store(path) else None,
+            f"process 0 has found {path}, which is not to be seen here; use a folder that all hosts share.",
+        )
+
+    return stores or {role: seen(Path(places[role])) for role in given}
 
 
 def _mesh(n_synthetic: int) -> "Mesh":

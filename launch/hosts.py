@@ -83,12 +83,13 @@ class _Told:
     devices: tuple[int, ...] | None = None
 
 
-def join(facts: Mapping[str, Any], *, saves_when_asked: bool = True) -> Team:
+def join(facts: Mapping[str, Any], *, in_step: bool = True) -> Team:
     """Start JAX's distributed runtime if this process is one of several; before anything asks for a device.
 
     Args:
       facts: JSON-like; what all of them must have been asked alike, the code aside, which is compared anyhow.
-      saves_when_asked: JAX hears SIGTERM, for `boot.StopRequests` to tell the others; else it ends this process.
+      in_step: all run the same programs at the same time, over all devices, and JAX hears SIGTERM, for
+        `boot.StopRequests` to tell all; else each works by itself, and SIGTERM ends it, as it ends a single process.
 
     Returns:
       All of them, who can meet without JAX.
@@ -118,7 +119,9 @@ def join(facts: Mapping[str, Any], *, saves_when_asked: bool = True) -> Team:
     watch = Watch(peers, found.count, lost_after_s=_LOST.value, behind_after_s=_BEHIND.value)
     boot.at_end.append(watch.ended)
     boot.at_step.append(watch.at_step)
-    jax.config.update("jax_enable_preemption_service", saves_when_asked)
+    jax.config.update("jax_enable_preemption_service", in_step)
+    if not in_step:  # else whoever compiles for a GPU waits for the others to try some of the ways to run it
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_shard_autotuning=false".strip()
     jax.distributed.initialize(
         found.coordinator,
         found.count,

@@ -55,7 +55,7 @@ def main() -> None:
     # The weights are named now: a run that goes on may write newer ones before the last process looks.
     step = _STEP.value if _STEP.value is not None else sampling.newest_weights(run)
     alike = {"run": run, "step": step, "autoencoder": _AUTOENCODER.value, "seeds": _SEEDS.value, "out": out}
-    team = hosts.join({**alike, "sampler": changes}, saves_when_asked=False)
+    team = hosts.join({**alike, "sampler": changes}, in_step=False)
     boot.keep_freed_memory()
     boot.use_compilation_cache(boot.place_if_given(_CACHE) or run / "compiled")
     if film is not None:

@@ -12,7 +12,7 @@ import time
 import pytest
 from launching import ROOT, launch
 
-from launch import boot
+from launch import boot, rollcall
 from launch.rollcall import call
 from launch.watch import Peer, Watch
 from memjax.errors import UserError
@@ -178,6 +178,21 @@ def test_the_roll_call_names_who_is_missing_or_differs_to_all_alike(port):
     assert "found no process 0" in roll(port, three[1:2], timeout_s=0.5)[0]
 
 
+def test_of_what_lies_behind_the_answer_nothing_is_lost():
+    near, far = socket.socketpair()
+    with near, far:
+        far.sendall(b'{"refused": null}\n{"step": 0}\n')
+        assert rollcall._line(near) == {"refused": None} and near.recv(100) == b'{"step": 0}\n'
+
+
+def test_a_report_tells_the_command_of_one_process(processes, monkeypatch):
+    from launch import hosts
+
+    given = "python -m launch.audit --n_processes=2 --train=a --process_id 1 '--out=b c' -coordinator h:1 --k=3"
+    monkeypatch.setattr(boot, "command", lambda: given)
+    assert hosts.command() == "python -m launch.audit --train=a '--out=b c' --k=3"
+
+
 def test_strangers_at_the_door_change_nothing(port):
     said = []
     waiting = threading.Thread(target=lambda: said.append(roll(port, [(0, 2, ASKED)])))
@@ -284,6 +299,25 @@ def test_who_ends_in_order_ends_nobody(watching):
             peer.connection.shutdown(socket.SHUT_WR)
     for watch in watches:
         watch._thread.join(20)
+    assert said == ended == [[], [], []]
+
+
+def test_processes_meet_when_all_have_come_and_hear_what_all_say(watching):
+    watches, said, ended = watching
+    heard = [[], [], []]
+
+    def come(i):
+        for n in range(3):
+            time.sleep(0.05 * ((i + n) % 3))
+            heard[i].append(watches[i].meet([i, n, "x" * (100_000 if i == 1 else 1)]))  # more than is read at once
+
+    threads = [threading.Thread(target=come, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    for words in heard:
+        assert [[word[:2] for word in one] for one in words] == [[[i, n] for i in range(3)] for n in range(3)]
     assert said == ended == [[], [], []]
 
 

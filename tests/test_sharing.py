@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from launching import ROOT, command, files_below
+from launching import ROOT, command, files_below, noise, pictures, store
 from small_run import untrained
 
 from memjax.data.store import Store
@@ -68,6 +68,30 @@ def test_two_processes_draw_the_store_of_one_and_go_on_where_others_were_killed(
     assert files_below(tmp_path / "two") == files_below(tmp_path / "one")
     assert len(Store.open(tmp_path / "two")) == 37 and not (tmp_path / "two.parts").exists()
     assert "37 images of 16 x 16 x 1" in said[0] and "37 images of" not in said[1]
+
+
+def test_two_processes_write_the_report_of_one(tmp_path):
+    """Training images that make two blocks of the search or more, some for each process."""
+    train, synthetic = noise(600, 1, size=(128, 128)), noise(12, 2, size=(128, 128))
+    synthetic[:3] = train[[5, 300, 599]]
+    pictures(tmp_path / "train", {f"p{i // 2}_{i}.png": image for i, image in enumerate(train)})
+    store(tmp_path / "synthetic", synthetic[..., None])
+    store(tmp_path / "heldout", noise(24, 3, size=(128, 128))[..., None])
+
+    def flags(out):
+        told = {role: tmp_path / role for role in ("train", "synthetic", "heldout")}
+        told |= {"out": tmp_path / out, "symmetry": "none", "patient_regex": r"([pq]\d+)_"}
+        return [f"--{name}={value}" for name, value in told.items()]
+
+    status, said = ended(started("audit", 1, flags("one")))
+    assert status == [3], said
+    status, said = ended(started("audit", 2, flags("two")))
+    assert status == [3, 3], said
+    assert "copies found: " in said[0] and "copies found: " not in said[1]
+    for name in ("report.json", "pairs.csv"):
+        one, two = ((tmp_path / out / name).read_bytes() for out in ("one", "two"))
+        assert one.replace(bytes(tmp_path / "one"), b"OUT") == two.replace(bytes(tmp_path / "two"), b"OUT")
+    assert [path.name for path in (tmp_path / "two" / "cache").glob("*unfinished*")] == []
 
 
 def until(condition, processes):

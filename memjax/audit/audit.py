@@ -2,7 +2,8 @@
 
 Order matters: leaks and duplicates first (they decide which held-out images may serve as reference), then the pairs,
 then the null, then the calls, then whatever else other detectors say. The searches are the long part; each is kept on
-disk when it is done, so that an interrupted audit does not repeat it.
+disk when it is done, so that an interrupted audit does not repeat it. Several processes share each search and come to
+the same findings.
 """
 
 import dataclasses
@@ -31,6 +32,7 @@ from memjax.audit.richness import growth
 from memjax.errors import UserError
 from memjax.mesh import narrowed
 from memjax.orientation import Symmetry
+from memjax.team import ALONE, Team
 
 _NEIGHBOURS = 10  # kept per image for counting, whatever is listed
 _FEW_PATIENTS = 20
@@ -69,6 +71,7 @@ def audit(
     *,
     mesh: Mesh,
     kept: Path,
+    team: Team = ALONE,
     progress: Progress = lambda what, pairs: lambda done: None,
     tell: Callable[[str], object] = lambda text: None,
 ) -> Findings:
@@ -81,6 +84,7 @@ def audit(
       question: what is asked.
       mesh: devices.
       kept: folder for finished searches; a later call with the same images and question takes them from there.
+      team: the processes that share the searches; all call this alike, with devices of their own, and see `kept`.
       progress: makes a progress callback for each search.
       tell: called with a sentence on each search's plan.
 
@@ -99,6 +103,7 @@ def audit(
         k=max(question.k, _NEIGHBOURS),
         kept=kept,
         plan=question.plan,
+        team=team,
         progress=progress,
         tell=tell,
     )
@@ -121,12 +126,13 @@ def audit(
                 descriptor=descriptor,
                 plan=question.plan,
                 within=True,
+                team=team,
                 unfinished=unfinished,
                 progress=progress(what, n * n),
                 tell=lambda sentence: tell(f"{what}: {sentence}"),
             )
 
-        return kept_above(kept, images.store.manifest.digest, descriptor, group, NEAR_IDENTICAL, run)
+        return kept_above(kept, images.store.manifest.digest, descriptor, group, NEAR_IDENTICAL, run, team=team)
 
     plain = Descriptor(score=question.score, channels=question.channels)
     pairs = search(synthetic, train, plain, "synthetic against train", _BINS)

@@ -15,6 +15,7 @@ from memjax.audit.pairs.above import ScoredPairs
 from memjax.audit.pairs.allpairs import AllPairs
 from memjax.digest import array_digest, settings_digest
 from memjax.orientation import Orientation
+from memjax.team import ALONE, Team, wait_to_see
 
 _DIRECTIONS = ("query_to_gallery", "gallery_to_query")
 
@@ -26,14 +27,17 @@ def kept_pairs(
     group: tuple[Orientation, ...],
     k: int | tuple[int, int],
     search: Callable[[Path], AllPairs],
+    *,
+    team: Team = ALONE,
 ) -> AllPairs:
     """Return the search of these two stores from `folder`, or run and keep it.
 
     `k` is how many neighbours are listed, and how many of them are settled if not all. `search` is called with the path
-    where it may keep what it has found before it ends.
+    where it may keep what it has found before it ends. All of a `team` call this alike, and search together or not at
+    all.
     """
     asked = [digests, *_described(descriptor, group), k]
-    arrays = _kept(folder, "pairs", asked, lambda unfinished: _of_pairs(search(unfinished)), _to_pairs)
+    arrays = _kept(folder, "pairs", asked, lambda unfinished: _of_pairs(search(unfinished)), _to_pairs, team)
     return _to_pairs(arrays)
 
 
@@ -44,17 +48,19 @@ def kept_above(
     group: tuple[Orientation, ...],
     threshold: float,
     search: Callable[[Path], ScoredPairs],
+    *,
+    team: Team = ALONE,
 ) -> ScoredPairs:
     """Return the search of this store for its own duplicates from `folder`, or run and keep it."""
     asked = [digest, *_described(descriptor, group), threshold]
     arrays = _kept(
-        folder, "within", asked, lambda unfinished: vars(search(unfinished)), lambda kept: ScoredPairs(**kept)
+        folder, "within", asked, lambda unfinished: vars(search(unfinished)), lambda kept: ScoredPairs(**kept), team
     )
     return ScoredPairs(**arrays)
 
 
 def kept_lists(
-    folder: Path, asked: Any, search: Callable[[], tuple[Neighbours, Neighbours]]
+    folder: Path, asked: Any, search: Callable[[], tuple[Neighbours, Neighbours]], *, team: Team = ALONE
 ) -> tuple[Neighbours, Neighbours]:
     """Return both sides' lists of a detector from `folder`, or run and keep its search.
 
@@ -64,7 +70,7 @@ def kept_lists(
     def run(unfinished: Path) -> dict[str, Any]:
         return _of_pairs(AllPairs(**dict(zip(_DIRECTIONS, search(), strict=True)), histogram=None))
 
-    pairs = _to_pairs(_kept(folder, "detector", asked, run, _to_pairs))
+    pairs = _to_pairs(_kept(folder, "detector", asked, run, _to_pairs, team))
     return pairs.query_to_gallery, pairs.gallery_to_query
 
 
@@ -79,16 +85,20 @@ def _kept(
     asked: Any,
     search: Callable[[Path], dict[str, Any]],
     check: Callable[[dict[str, Any]], object],
+    team: Team,
 ) -> dict[str, Any]:
-    """Return the arrays kept for what was asked, if they are whole and of the right names; or search and keep them."""
+    """Return the arrays kept for what was asked, if they are whole and of the right names; or search and keep them.
+
+    Of a team the first process looks whether they are, and keeps them.
+    """
     path = folder / f"{name}-{settings_digest([__version__, asked])[:16]}.npz"
-    if path.exists():
-        with contextlib.suppress(Exception):  # damaged bytes may raise whatever they like; then search again
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-                arrays = {key: kept[key] for key in kept.files}
-            check(arrays)
-            return arrays
+    kept = _whole(path, check) if team.index == 0 else None
+    if team.follow(kept is not None):
+        otherwise = f"process 0 has found {path}, which is not to be seen here; use a folder that all hosts share."
+        return kept or wait_to_see(lambda: _whole(path, check), otherwise)
     arrays = search(path.with_suffix(".unfinished"))
+    if team.index > 0:
+        return arrays
     folder.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
@@ -97,6 +107,16 @@ def _kept(
         os.fsync(file.fileno())
     partial.replace(path)
     return arrays
+
+
+def _whole(path: Path, check: Callable[[dict[str, Any]], object]) -> dict[str, Any] | None:
+    """Return the arrays of a file; None: there is none, or it is damaged."""
+    with contextlib.suppress(Exception):  # damaged bytes may raise whatever they like; then search again
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            arrays = {key: kept[key] for key in kept.files}
+        check(arrays)
+        return arrays
+    return None
 
 
 def _of_pairs(pairs: AllPairs) -> dict[str, Any]:

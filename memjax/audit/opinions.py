@@ -100,7 +100,7 @@ def _searched(detector: Detector, query: ImageSet, gallery: ImageSet, setting: S
         return found.query_to_gallery, found.gallery_to_query
 
     assert setting.kept is not None
-    by_query, by_gallery = kept_lists(setting.kept, asked, run)
+    by_query, by_gallery = kept_lists(setting.kept, asked, run, team=setting.team)
     return with_contrast(Found(query_to_gallery=by_query, gallery_to_query=by_gallery), query, gallery)
 
 

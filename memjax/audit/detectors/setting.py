@@ -16,6 +16,7 @@ from memjax.audit.pairs.plan import Kind
 from memjax.data.store import Store
 from memjax.mesh import narrowed
 from memjax.orientation import Orientation, Symmetry, orientations
+from memjax.team import ALONE, Team
 
 Progress = Callable[[str, int], Callable[[int], object]]  # (what, pairs in all) -> called with pairs done
 
@@ -53,6 +54,7 @@ class Setting:
     what: words for the search, for progress.
     kept: folder where searches of image stores are kept; None: they are kept in memory, as long as this setting.
     plan: how pairs of pixels are searched; the answer does not depend on it.
+    team: the processes that share the searches that are kept.
     progress: makes a progress callback for each search.
     tell: called with a sentence on each search's plan.
     memory: searches already done with this setting.
@@ -67,6 +69,7 @@ class Setting:
     what: str = "search"
     kept: Path | None = None
     plan: Kind | Literal["auto"] = "auto"
+    team: Team = ALONE
     progress: Progress = lambda what, pairs: lambda done: None
     tell: Callable[[str], object] = lambda text: None
     memory: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False)
@@ -102,7 +105,7 @@ class Setting:
         k = k or self.k
         what = self.what + (f", {how}" if how else "")
 
-        def run(unfinished: Path | None) -> AllPairs:
+        def run(unfinished: Path | None, team: Team = ALONE) -> AllPairs:
             return allpairs(
                 query,
                 gallery,
@@ -113,6 +116,7 @@ class Setting:
                 plan=self.plan,
                 bins=bins,
                 settled=settled,
+                team=team,
                 unfinished=unfinished,
                 progress=self.progress(what, len(query) * len(gallery)),
                 tell=lambda sentence: self.tell(f"{what}: {sentence}"),
@@ -120,7 +124,8 @@ class Setting:
 
         if self.kept is not None and isinstance(query, Store) and isinstance(gallery, Store):
             digests = (query.manifest.digest, gallery.manifest.digest)
-            return kept_pairs(self.kept, digests, descriptor, group, (k, settled) if settled else k, run)
+            asked = (digests, descriptor, group, (k, settled) if settled else k)
+            return kept_pairs(self.kept, *asked, lambda unfinished: run(unfinished, self.team), team=self.team)
         mask = None if descriptor.mask is None else descriptor.mask.tobytes()
         key = (id(query), id(gallery), descriptor.score, descriptor.channels, mask, group, k, settled)
         if key not in self.memory:

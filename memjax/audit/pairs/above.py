@@ -10,11 +10,12 @@ from jax.sharding import Mesh
 
 from memjax.audit.describe import Descriptor, Images
 from memjax.audit.pairs.plan import Kind
-from memjax.audit.pairs.processes import joined, own_part
+from memjax.audit.pairs.processes import forget
 from memjax.audit.pairs.refine import ALMOST_EQUAL, exact_pairs
 from memjax.audit.pairs.search import Search
 from memjax.audit.pairs.shortlist import AMBIGUOUS
 from memjax.audit.pairs.symmetry import Group
+from memjax.team import ALONE, Team
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,7 @@ def pairs_above(
     descriptor: Descriptor | None = None,
     plan: Kind | Literal["auto"] = "auto",
     within: bool = False,
+    team: Team = ALONE,
     unfinished: Path | None = None,
     progress: Callable[[int], object] = lambda pairs: None,
     tell: Callable[[str], object] = lambda text: None,
@@ -52,6 +54,7 @@ def pairs_above(
       descriptor: what is compared; default: Pearson correlation of all pixels and channels.
       plan: how the work is done; the answer does not depend on it.
       within: both sides are one set: each pair of different images once, the lower id as query.
+      team: the processes that share the search; all call this alike, and see `unfinished`.
       unfinished: where an interrupted search is kept and taken up again; None: nowhere.
       progress: called with the number of pairs finished since the last call.
       tell: called with a sentence on the plan.
@@ -60,17 +63,16 @@ def pairs_above(
       UserError: as `Search.run`.
     """
     descriptor = descriptor or Descriptor()
-    part = own_part(gallery)
     found, how = Search(
         query=query,
-        gallery=part,
+        gallery=gallery,
         group=group,
         mesh=mesh,
         descriptor=descriptor,
         plan=plan,
         threshold=threshold,
         leave_out="earlier" if within else "nothing",
-        first=part.start,
+        team=team,
         unfinished=unfinished,
         progress=progress,
         tell=tell,
@@ -81,15 +83,14 @@ def pairs_above(
     unsure = ambiguous | (score < threshold + 2 * how.slack) | (score > descriptor.limits[1] - ALMOST_EQUAL)
     if unsure.any():
         ids = (pairs.query[unsure], pairs.gallery[unsure])
-        score[unsure], code[unsure] = exact_pairs(ids, code[unsure], ambiguous[unsure], query, part, group, descriptor)
-    kept = score >= threshold
-    mine = {
-        "query": pairs.query[kept],
-        "gallery": pairs.gallery[kept] + part.start,
-        "score": np.clip(score[kept], *descriptor.limits),
-        "orientation": code[kept].astype(np.int16),
-    }
-    everybody = joined(mine)
-    order = np.lexsort((everybody["gallery"], everybody["query"]))
-    found.end()
-    return ScoredPairs(**{name: array[order] for name, array in everybody.items()})
+        among = ambiguous[unsure]
+        score[unsure], code[unsure] = exact_pairs(ids, code[unsure], among, query, gallery, group, descriptor)
+    kept = np.flatnonzero(score >= threshold)
+    order = kept[np.lexsort((pairs.gallery[kept], pairs.query[kept]))]
+    forget(unfinished, team)
+    return ScoredPairs(
+        query=pairs.query[order],
+        gallery=pairs.gallery[order],
+        score=np.clip(score[order], *descriptor.limits),
+        orientation=code[order].astype(np.int16),
+    )

@@ -11,12 +11,11 @@ settles what that cannot: lists whose order, orientation or last place is closer
 again in whole numbers or float64, so ids and orientations are those of a float64 brute force, with ties (closer than
 1e-9) to the lower id.
 
-Where several processes run, each searches its own part of the gallery with its own devices, and reads no other (but for
-the few images that are scored again); lists are merged in the end, so every process returns the whole answer.
+Of a team of processes each searches its share of the gallery with its own devices, and reads no other (but for the few
+images that are scored again); what they found is put together, so every process returns the whole answer.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -27,15 +26,12 @@ from jax.sharding import Mesh
 from memjax.audit.describe import Descriptor, Images
 from memjax.audit.findings import Histogram, Neighbours
 from memjax.audit.pairs import plan as plans
-from memjax.audit.pairs.processes import exchange, joined, own_part
+from memjax.audit.pairs.processes import forget
 from memjax.audit.pairs.refine import refine
-from memjax.audit.pairs.resume import Progress
-from memjax.audit.pairs.screen import How
 from memjax.audit.pairs.search import Search
-from memjax.audit.pairs.shortlist import Shortlist
-from memjax.audit.pairs.survivors import sample_rate
 from memjax.audit.pairs.symmetry import Group
 from memjax.errors import UserError
+from memjax.team import ALONE, Team
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,6 +55,7 @@ def allpairs(
     bins: int = 400,
     exclude_self: bool = False,
     settled: int | None = None,
+    team: Team = ALONE,
     unfinished: Path | None = None,
     progress: Callable[[int], object] = lambda pairs: None,
     tell: Callable[[str], object] = lambda text: None,
@@ -77,6 +74,7 @@ def allpairs(
         the pairs.
       exclude_self: leave out pairs of equal id, to search a set for its own duplicates.
       settled: how many of the k best are wanted exactly, if not all; the others' order and scores are those of float32.
+      team: the processes that share the search; all call this alike, and see `unfinished`.
       unfinished: where an interrupted search is kept and taken up again; None: nowhere.
       progress: called with the number of pairs finished since the last call.
       tell: called with a sentence on the plan.
@@ -88,10 +86,9 @@ def allpairs(
     if k < 1:
         raise UserError(f"k={k}, but at least the one nearest image must be asked for; give k=1 or more.")
     descriptor = descriptor or Descriptor()
-    queries, part = own_part(query), own_part(gallery)
     found, how = Search(
         query=query,
-        gallery=part,
+        gallery=gallery,
         group=group,
         mesh=mesh,
         descriptor=descriptor,
@@ -99,60 +96,29 @@ def allpairs(
         k=k,
         bins=bins,
         leave_out="self" if exclude_self else "nothing",
-        first=part.start,
+        team=team,
         unfinished=unfinished,
         progress=progress,
         tell=tell,
     ).run()
-    lists, counted, slack = _together(found, how, part.start, pairs=len(query) * len(gallery))
-    settle = functools.partial(refine, k=k, group=group, descriptor=descriptor, slack=slack, settled=settled)
-    by_query = settle(
-        lists.part(queries.start, queries.stop),
-        query=queries,
-        gallery=gallery,
-        by_query=True,
-        own=queries.start if exclude_self else None,
+    by_query, by_gallery = (
+        refine(
+            lists,
+            query=query,
+            gallery=gallery,
+            k=k,
+            group=group,
+            descriptor=descriptor,
+            by_query=is_query,
+            own=0 if exclude_self else None,
+            slack=how.slack,
+            settled=settled,
+        )
+        for lists, is_query in ((found.query, True), (found.gallery, False))
     )
-    by_gallery = settle(
-        found.gallery, query=query, gallery=part, by_query=False, own=part.start if exclude_self else None
-    )
-    answer = AllPairs(
-        query_to_gallery=Neighbours(**joined(vars(by_query))),
-        gallery_to_query=Neighbours(**joined(vars(by_gallery))),
-        histogram=counted,
-    )
-    found.end()
-    return answer
-
-
-def _together(found: Progress, how: How, first: int, *, pairs: int) -> tuple[Shortlist, Histogram | None, float]:
-    """Put the queries' lists and the histograms of all processes together; `first` is the part's first image.
-
-    Their rounding errors are no larger than the number returned last.
-    """
-    mine = found.query
-    is_sample = how.kind == "sketched"
-    everybody = exchange(
-        {
-            "score": mine.score,
-            "id": np.where(mine.id >= 0, mine.id + first, mine.id),
-            "code": mine.code,
-            "count": found.count,
-            "is_sample": np.array(is_sample),
-            "slack": np.array(how.slack),
-        }
-    )
-    lists = Shortlist.nothing(*mine.id.shape)
-    for theirs in everybody:
-        lists.merge(Shortlist(theirs["score"], theirs["id"], theirs["code"]))
-    slack = max(float(theirs["slack"]) for theirs in everybody)
-    if not how.bins:
-        return lists, None, slack
-    sampled = any(theirs["is_sample"] for theirs in everybody)
-    count = np.zeros(how.bins, np.int64)
-    for number, theirs in enumerate(everybody):
-        if sampled and not theirs["is_sample"]:  # that part counted all: thin it like the others
-            count += np.random.default_rng(number).binomial(theirs["count"], sample_rate(pairs))
-        else:
-            count += theirs["count"]
-    return lists, Histogram(np.linspace(*how.limits, how.bins + 1), count, is_sample=sampled), slack
+    histogram = None
+    if how.bins:
+        edges = np.linspace(*how.limits, how.bins + 1)
+        histogram = Histogram(edges, found.count, is_sample=how.kind == "sketched")
+    forget(unfinished, team)
+    return AllPairs(query_to_gallery=by_query, gallery_to_query=by_gallery, histogram=histogram)

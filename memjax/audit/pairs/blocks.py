@@ -27,17 +27,29 @@ _BOUND_BYTES = 256 << 20  # or of bounds
 
 
 class Blocks(NamedTuple):
-    """Chunks of queries, and blocks of the gallery for each chunk."""
+    """Chunks of queries, and blocks of the gallery for each chunk: those from number `first` up to `last`."""
 
     queries: int
     gallery: int
     chunk: int
     width: int
+    first: int
+    last: int
 
     @property
     def per_chunk(self) -> int:
         """Gallery blocks for each chunk of queries."""
-        return -(-self.gallery // self.width)
+        return self.last - self.first
+
+    @property
+    def pairs(self) -> int:
+        """All of them."""
+        return self.queries * self._images(self.last)
+
+    def share(self, index: int, count: int) -> "Blocks":
+        """Return the part of one of several processes: in order, and the first process has a block if any has."""
+        first, last = (-(-self.per_chunk * i // count) for i in (index, index + 1))
+        return self._replace(first=self.first + first, last=self.first + last)
 
     def pairs_of(self, start: int, left: int) -> int:
         """Return how many pairs the block of the query `start` and the gallery image `left` holds."""
@@ -48,7 +60,11 @@ class Blocks(NamedTuple):
         chunks, blocks = divmod(done, self.per_chunk)
         whole = min(chunks * self.chunk, self.queries)
         rest = min(self.chunk, self.queries - whole)
-        return whole * self.gallery + rest * min(blocks * self.width, self.gallery)
+        return whole * self._images(self.last) + rest * self._images(self.first + blocks)
+
+    def _images(self, end: int) -> int:
+        """Return how many gallery images lie in the blocks up to number `end`."""
+        return min(end * self.width, self.gallery) - min(self.first * self.width, self.gallery)
 
 
 def cut(how: How, n_queries: int, n_gallery: int, available: int | None) -> Blocks:
@@ -89,7 +105,7 @@ def cut(how: How, n_queries: int, n_gallery: int, available: int | None) -> Bloc
         scores = min(_BOUND_BYTES, available // (2 * _COPIES))
     width = _even(n_gallery, min(rows, scores // (4 * local * len(how.group))))
     width = -(-_in_parts(width, math.lcm(parts, devices)) // devices) * devices
-    return Blocks(n_queries, n_gallery, local * devices, width)
+    return Blocks(n_queries, n_gallery, local * devices, width, first=0, last=-(-n_gallery // width))
 
 
 def _in_parts(n: int, parts: int) -> int:
@@ -110,17 +126,13 @@ def query_chunks(query: Images, blocks: Blocks, mesh: Mesh, done: int) -> Iterat
             yield chunk * blocks.per_chunk, start, _place(_read(query, start, blocks.chunk), mesh)
 
 
-def gallery_blocks(gallery: Images, blocks: Blocks, mesh: Mesh, skip: int, *, first: int) -> Iterator[tuple[int, Raw]]:
-    """Yield blocks of the gallery from number `skip` on; the next is read while the caller works on one.
-
-    The images' ids begin with `first`.
-    """
-    starts = range(skip * blocks.width, blocks.gallery, blocks.width)
+def gallery_blocks(gallery: Images, blocks: Blocks, mesh: Mesh, skip: int) -> Iterator[tuple[int, Raw]]:
+    """Yield blocks of the gallery but for the first `skip`; the next is read while the caller works on one."""
+    starts = range((blocks.first + skip) * blocks.width, blocks.last * blocks.width, blocks.width)
     with ThreadPoolExecutor(1) as reader:
         ahead = [reader.submit(_read, gallery, start, blocks.width) for start in starts[:1]]
         for place, start in enumerate(starts):
-            raw, ranges, ids = ahead.pop().result()
-            block = _place((raw, ranges, np.where(ids >= 0, ids + np.int32(first), ids)), mesh)
+            block = _place(ahead.pop().result(), mesh)
             ahead += [reader.submit(_read, gallery, after, blocks.width) for after in starts[place + 1 : place + 2]]
             yield start, block
 

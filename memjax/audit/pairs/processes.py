@@ -1,76 +1,55 @@
-"""Several processes: each searches its own part of the gallery, and what they found is put together by all.
+"""Several processes at one search: each goes through its share, and what they found is put together by all.
 
-Nothing here knows of images beyond their protocol. In a single process every function is the identity.
+A share is some of the gallery's blocks, of one cut for all (`Blocks.share`): every score is made by the same program of
+the same images, however many processes there are. So the lists that come of all shares are, to the bit, those of one
+process that had gone through all blocks.
 """
 
-import dataclasses
-import io
-from typing import Any
+from pathlib import Path
 
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
-
-from memjax.audit.describe import Images
+from memjax.audit.pairs.resume import Arrays, Progress, read_arrays
+from memjax.team import Team, wait_to_see
 
 
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """Images start:stop of a set, as a set."""
-
-    images: Images
-    start: int
-    stop: int
-
-    @property
-    def ranges(self) -> np.ndarray:
-        """The raw values for -1 and +1 of each image: [n, 2]."""
-        return self.images.ranges[self.start : self.stop]
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    def block(self, start: int, stop: int) -> np.ndarray:
-        """Read images start:stop of the part."""
-        return self.images.block(self.start + start, min(self.start + stop, self.stop))
-
-    def gather(self, ids: np.ndarray) -> np.ndarray:
-        """Read the images of these ids of the part."""
-        return self.images.gather(self.start + np.asarray(ids))
-
-    def name(self, id_: int) -> str:
-        """Say which image this is."""
-        return self.images.name(self.start + id_)
-
-    def check_unchanged(self) -> None:
-        """Raise a `UserError` if the images are no longer those that were opened."""
-        self.images.check_unchanged()
+def file_of(unfinished: Path | None, index: int, team: Team) -> Path | None:
+    """Return where a process keeps what it has found of a search that is kept at `unfinished`."""
+    if team.count == 1:
+        return unfinished
+    assert unfinished is not None, "several processes search through a folder that they share"
+    return unfinished.with_name(f"{unfinished.name}-{index}of{team.count}")
 
 
-def own_part(images: Images) -> Part:
-    """Return this process's part of a set: all processes together have all of it, in order."""
-    cut = np.linspace(0, len(images), jax.process_count() + 1).astype(int).tolist()
-    return Part(images, cut[jax.process_index()], cut[jax.process_index() + 1])
+def together(found: Progress, unfinished: Path | None, team: Team) -> Progress:
+    """Return what all processes have found.
+
+    Args:
+      found: by this one.
+      unfinished: where the search is kept.
+      team: the processes; all call this.
+
+    Raises:
+      UserError: they do not see one folder.
+    """
+    if team.count == 1:
+        return found
+    found.save()
+    told = team.meet([found.key, found.done])
+    files = [file_of(unfinished, index, team) for index in range(team.count)]
+    return Progress.of([_seen(file, *key_and_done) for file, key_and_done in zip(files, told, strict=True) if file])
 
 
-def exchange(arrays: dict[str, Any]) -> list[dict[str, np.ndarray]]:
-    """Return the arrays of every process, in order; names must agree, shapes need not."""
-    if jax.process_count() == 1:
-        return [{name: np.asarray(array) for name, array in arrays.items()}]
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    mine = np.frombuffer(file.getvalue(), np.uint8)  # as bytes: JAX would make float32 of float64
-    sizes = multihost_utils.process_allgather(np.array([len(mine)], np.int32)).ravel()
-    padded = np.pad(mine, (0, int(sizes.max()) - len(mine)))
-    everybody = np.asarray(multihost_utils.process_allgather(padded)).reshape(len(sizes), -1)
-    found = []
-    for theirs, size in zip(everybody, sizes.tolist(), strict=True):
-        with np.load(io.BytesIO(theirs[:size].tobytes()), allow_pickle=False) as loaded:
-            found.append({name: loaded[name] for name in loaded.files})
-    return found
+def forget(unfinished: Path | None, team: Team) -> None:
+    """Remove what this process kept of a search that is finished, once no other one wants it."""
+    team.meet()
+    if (own := file_of(unfinished, team.index, team)) is not None:
+        own.unlink(missing_ok=True)
 
 
-def joined(arrays: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Return the arrays of all processes, one after the other along the first axis."""
-    everybody = exchange(arrays)
-    return {name: np.concatenate([theirs[name] for theirs in everybody]) for name in arrays}
+def _seen(file: Path, key: str, done: int) -> Arrays:
+    """Return what a process has found, once its file is to be seen here as it left it."""
+
+    def look() -> Arrays | None:
+        arrays = read_arrays(file, key)
+        return arrays if arrays is not None and int(arrays["done"]) == done else None
+
+    return wait_to_see(look, f"{file} is not to be seen by all processes; put it into a folder that all hosts share.")

@@ -1,9 +1,9 @@
 """What a search has found so far, on disk, so that a killed one goes on after its last whole block."""
 
-import contextlib
 import dataclasses
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from memjax.audit.pairs.shortlist import Pairs, Shortlist
 from memjax.digest import settings_digest
+
+Arrays = dict[str, Any]  # of numpy, by name: what was found
 
 _SAVE_S = 2.0  # a kill costs at most so much work, or one block
 _SAVE_SHARE = 0.05  # of the time may go into saving
@@ -50,10 +52,28 @@ class Progress:
             key=key,
             due=time.monotonic() + _SAVE_S,
         )
-        if path is not None and path.exists():
-            with contextlib.suppress(Exception):  # damaged bytes may raise whatever they like
-                found._load(path)
+        kept = None if path is None else read_arrays(path, key)
+        if kept is not None:
+            found._take_up(kept)
         return found
+
+    @classmethod
+    def of(cls, parts: Sequence[Arrays]) -> "Progress":
+        """Return what several searches found together; each went through gallery images of its own, in rising order."""
+        whole = cls(
+            query=Shortlist.nothing(*parts[0]["query_id"].shape),
+            gallery=Shortlist.nothing(*parts[0]["gallery_id"].shape),
+            above=Pairs.none(),
+            count=np.sum([part["count"] for part in parts], axis=0),
+            done=0,
+            path=None,
+            key="",
+        )
+        for part in parts:
+            for name, lists in (("query", whole.query), ("gallery", whole.gallery)):
+                lists.merge(Shortlist(*(part[f"{name}_{column}"] for column in ("score", "id", "code"))))
+            whole.above = whole.above.and_also(Pairs(*(part[f"above_{column}"] for column in Pairs._fields)))
+        return whole
 
     def begin_block(self) -> None:
         """Note that the lists are about to hold a part of a block."""
@@ -79,8 +99,7 @@ class Progress:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(self.path.name + ".partial")
         with partial.open("wb") as file:
-            told: dict[str, Any] = {"key": np.array(self.key), "done": np.array(self.done)}
-            np.savez(file, **told, **self._arrays())
+            np.savez(file, **self.arrays(), key=np.array(self.key), done=np.array(self.done))
             file.flush()
             os.fsync(file.fileno())
         partial.replace(self.path)
@@ -88,12 +107,8 @@ class Progress:
         now = time.monotonic()
         self.due = now + max(_SAVE_S, (now - start) / _SAVE_SHARE)
 
-    def end(self) -> None:
-        """Forget the unfinished search: it is finished."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
-
-    def _arrays(self) -> dict[str, Any]:
+    def arrays(self) -> Arrays:
+        """Return what is found, by name."""
         lists = {
             f"{side}_{name}": getattr(getattr(self, side), name)
             for side in ("query", "gallery")
@@ -101,16 +116,20 @@ class Progress:
         }
         return lists | {"count": self.count} | {f"above_{name}": part for name, part in self.above._asdict().items()}
 
-    def _load(self, path: Path) -> None:
+    def _take_up(self, kept: Arrays) -> None:
+        mine = self.arrays()
+        for name in mine:
+            if not name.startswith("above_"):
+                mine[name][...] = kept[name]
+        self.above = Pairs(*(kept[f"above_{name}"] for name in Pairs._fields))
+        self.done = self.saved = int(kept["done"])
+
+
+def read_arrays(path: Path, key: str) -> Arrays | None:
+    """Return the arrays of a search that was saved, `done` among them; None: nothing whole, or another search's."""
+    try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if str(arrays["key"]) != self.key:
-                return
-            whole = {name: arrays[name] for name in self._arrays()}  # a checksum is behind each
-            done = int(arrays["done"])
-        above = {name: whole.pop(f"above_{name}") for name in Pairs._fields}
-        mine = self._arrays()
-        assert all(mine[name].shape == kept.shape for name, kept in whole.items())
-        for name, kept in whole.items():
-            mine[name][...] = kept
-        self.above = Pairs(**above)
-        self.done = self.saved = done
+            kept = {name: arrays[name] for name in arrays.files}  # a checksum is behind each
+    except Exception:  # damaged bytes may raise whatever they like
+        return None
+    return kept if str(kept.pop("key", "")) == key else None

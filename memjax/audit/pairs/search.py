@@ -16,7 +16,8 @@ from memjax.audit.describe import Descriptor, Images, multiply_as_bytes
 from memjax.audit.pairs import blocks as cuts
 from memjax.audit.pairs import plan as plans
 from memjax.audit.pairs import symmetry
-from memjax.audit.pairs.machine import available_bytes, quick_products
+from memjax.audit.pairs.machine import Quick, available_bytes, quick_products
+from memjax.audit.pairs.processes import file_of, together
 from memjax.audit.pairs.resume import Progress
 from memjax.audit.pairs.screen import How, LeaveOut, Screened, Side, describe_gallery, describe_queries, screen
 from memjax.audit.pairs.shortlist import Pairs
@@ -25,6 +26,7 @@ from memjax.audit.pairs.survivors import Survivors, TooManyError
 from memjax.audit.pairs.symmetry import Group, Symmetry
 from memjax.errors import UserError
 from memjax.mesh import QUERY
+from memjax.team import ALONE, Team
 
 T = TypeVar("T")
 
@@ -34,7 +36,11 @@ _SPARE = 4  # candidates kept beyond k, so that near-ties across the last place 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Search:
-    """What two sets are searched for, and how; see `allpairs` and `above` for the fields."""
+    """What two sets are searched for, and how; see `allpairs` and `above` for the fields.
+
+    Of several processes each searches its share of the gallery's blocks. The first one says how all of them cut it up,
+    and, after its first block, whether a sketch rules out enough.
+    """
 
     query: Images
     gallery: Images
@@ -46,23 +52,21 @@ class Search:
     threshold: float = -np.inf
     bins: int = 0
     leave_out: LeaveOut = "nothing"
-    first: int = 0  # what the first gallery image is called where both sides are one set
+    team: Team = ALONE
     unfinished: Path | None = None
     progress: Callable[[int], object] = lambda pairs: None
     tell: Callable[[str], object] = lambda text: None
 
     def run(self) -> tuple[Progress, How]:
-        """Search by the plan that is asked for or the cheapest; return what was found, and by which plan.
+        """Search by the plan that is asked for or the cheapest; return what all have found, and by which plan.
 
         Raises:
           UserError: a group that the shape does not allow, more devices than queries, an image with NaN or infinity in
-            it, images that change during the search, or too little memory.
+            it, images that change during the search, too little memory, or processes with other devices.
         """
         first, other = self.query.block(0, 1), self.gallery.block(0, 1)
         shape = first.shape[1:]
         assert shape == other.shape[1:], "the caller checks shapes"
-        if not len(self.gallery):
-            raise UserError(f"{jax.process_count()} processes, but fewer gallery images; use fewer processes.")
         if self.mesh.size > (n := len(self.query)):
             raise UserError(f"{self.mesh.size} devices for {n} query images; use at most {n} (--devices={n}).")
         symmetry.check_group(self.group, shape[:-1])
@@ -98,30 +102,57 @@ class Search:
                 leave_out=self.leave_out,
                 mesh=self.mesh,
             )
+            how, blocks = self._agreed(how)
             try:
-                return self._by(how, most=plan.most), how
+                mine = self._by(how, blocks, most=plan.most)
             except TooManyError:
-                assert plan.instead is not None
-                plan = plan.instead
+                plan = plan.instead or plan  # of the first process, which `_agreed` tells
                 self.tell(f"the sketches rule out too little; {plan.sentence}")
+                continue
+            found = together(mine, self.unfinished, self.team)
+            if self.team.count > 1:
+                self.progress(work.pairs - blocks.pairs)
+            return found, how
 
-    def _by(self, how: How, *, most: float) -> Progress:
-        """Go through all pairs by one plan.
+    def _agreed(self, how: How) -> tuple[How, cuts.Blocks]:
+        """Return how the first process searches, and this one's share of the blocks.
 
         Raises:
-          TooManyError: the plan is sketched, and in the first block more than this share of the pairs is left.
+          UserError: there is too little memory, or this process has not as many devices.
+        """
+        told = None
+        if self.team.index == 0:
+            blocks = cuts.cut(how, len(self.query), len(self.gallery), available_bytes(self.mesh))
+            told = [how.kind, how.block, how.quick, blocks, self.mesh.size]
+        kind, block, quick, blocks, devices = self.team.follow(told)
+        if devices != self.mesh.size:
+            raise UserError(
+                f"process {self.team.index} searches with {self.mesh.size} devices, process 0 with {devices}; use "
+                "hosts with as many devices each, or give --devices."
+            )
+        how = dataclasses.replace(how, kind=kind, block=block, quick=Quick(*quick))
+        return how, cuts.Blocks(*blocks).share(self.team.index, self.team.count)
+
+    def _by(self, how: How, blocks: cuts.Blocks, *, most: float) -> Progress:
+        """Go through a share of the pairs by one plan.
+
+        Raises:
+          TooManyError: the plan is sketched, and in the first block of all more than this share of the pairs is left.
         """
         sides = (len(self.query), len(self.gallery))
         transform = _transform(how, self.descriptor.mask)
         mask = self.descriptor.mask
         mask = None if mask is None else jax.device_put(mask, NamedSharding(how.mesh, P()))
-        blocks = cuts.cut(how, *sides, available_bytes(how.mesh))
         # Scores that another machine made, with a larger rounding error, must not be taken for those of this one.
         settings = [how.kind, how.block, self.threshold, how.mesh.size, how.slack, blocks]
-        unfinished = self.unfinished
-        if unfinished is not None and jax.process_count() > 1:
-            unfinished = unfinished.with_name(f"{unfinished.name}-{jax.process_index()}of{jax.process_count()}")
+        unfinished = file_of(self.unfinished, self.team.index, self.team)
         found = Progress.begin(unfinished, settings, *sides, how.k + _SPARE if how.k else 0, how.bins)
+        # Whether a sketch will do is settled by the first block of all, which is the first process's.
+        is_settled = how.kind != "sketched" or self.team.index > 0 or found.done > 0
+        if how.kind == "sketched" and is_settled and not self.team.follow(True):
+            raise TooManyError
+        if not blocks.per_chunk:
+            return found
         self.progress(blocks.pairs_before(found.done))
         try:
             for number, start, raw_queries in cuts.query_chunks(self.query, blocks, how.mesh, found.done):
@@ -133,14 +164,14 @@ class Search:
                 # In a set against itself the blocks before the first query hold pairs that counted already.
                 earlier = 0
                 if how.leave_out == "earlier":
-                    earlier = min(max(0, start - self.first) // blocks.width, blocks.per_chunk)
+                    earlier = min(max(0, start // blocks.width - blocks.first), blocks.per_chunk)
                 if number + earlier > found.done:
                     self.progress(blocks.pairs_before(number + earlier) - blocks.pairs_before(found.done))
                     found.done = number + earlier
                 skip = found.done - number
                 steps = (
                     (left, block, described, None if survivors else self._screened(how, found, queries, described, at))
-                    for left, block in cuts.gallery_blocks(self.gallery, blocks, how.mesh, skip, first=self.first)
+                    for left, block in cuts.gallery_blocks(self.gallery, blocks, how.mesh, skip)
                     for described, at in [(describe_gallery(how, transform, block, mask), (start, left))]
                 )
                 for left, block, described, screened in _one_ahead(steps) if how.kind == "product" else steps:
@@ -153,12 +184,18 @@ class Search:
                         _take_above(found, screened, start, left)
                     elif survivors:
                         first_fill = 2 * how.k * len(queries.id)  # pairs that fill empty lists say nothing
-                        enough = math.inf if found.done else most * pairs + first_fill
-                        if how.k:
-                            survivors.take(found, block, described, start, left, most=enough)
-                        else:
-                            survivors.take_above(self.threshold, found, block, described, start, left, most=enough)
+                        enough = math.inf if is_settled else most * pairs + first_fill
+                        try:
+                            if how.k:
+                                survivors.take(found, block, described, start, left, most=enough)
+                            else:
+                                survivors.take_above(self.threshold, found, block, described, start, left, most=enough)
+                        except TooManyError:
+                            self.team.follow(False)
+                            raise
                     found.end_block()
+                    if not is_settled:
+                        is_settled = self.team.follow(True)
                     self.progress(pairs)
             self.query.check_unchanged()
         except BaseException:
