@@ -111,6 +111,8 @@ def _kept(
 
 def _whole(path: Path, check: Callable[[dict[str, Any]], object]) -> dict[str, Any] | None:
     """Return the arrays of a file; None: there is none, or it is damaged."""
+    if not path.exists():
+        return None
     with contextlib.suppress(Exception):  # damaged bytes may raise whatever they like; then search again
         with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             arrays = {key: kept[key] for key in kept.files}
