@@ -22,6 +22,7 @@ from typing import Any
 from launch import boot
 
 _GRACE_S = 10.0  # for what fails everywhere alike to be told by each process itself
+_LINGER_S = 12.0  # for the others to end first: JAX aborts them when process 0 is gone
 _NEWS_S = 2.0  # for word of another process's end to overtake the exception that this causes here
 _BEATS = 20  # signs of life in the time after which one is lost
 _SILENT_BEATS = 4  # missed: then what fails here is taken to fail because of whoever is silent
@@ -49,6 +50,7 @@ class Watch:
         tell: Callable[[str], object] = boot.say,
         end: Callable[[int], object] = os._exit,
         grace_s: float = _GRACE_S,
+        linger_s: float = _LINGER_S,
         news_s: float = _NEWS_S,
     ):
         """Begin to watch.
@@ -61,13 +63,14 @@ class Watch:
           tell: called with what a person must know.
           end: ends this process at once, with an exit status.
           grace_s: how long to wait before ending because another process failed.
+          linger_s: how long process 0 waits at most for the others to end before it.
           news_s: how long to wait for news of another process when this one fails.
         """
         self._peers = {peer.index: peer for peer in peers}
         self._count, self._tell, self._end = count, tell, end
         self._lost_after_s, self._behind_after_s = lost_after_s, behind_after_s
         self._beat_s = lost_after_s / _BEATS
-        self._grace_s, self._news_s = grace_s, news_s
+        self._grace_s, self._linger_s, self._news_s = grace_s, linger_s, news_s
         self._failed: tuple[str, int] | None = None
         self._has_news = threading.Event()
         self._unread = dict.fromkeys(self._peers, b"")
@@ -116,6 +119,7 @@ class Watch:
         if not _is_orderly(status):
             if status == 1:
                 traceback.print_exc()
+            self._linger()
             self._end(status)  # JAX's own end would wait for all
 
     def _run(self) -> None:
@@ -249,7 +253,18 @@ class Watch:
         for peer in self._peers.values():
             self._send(peer, {"stop": why, "status": status})
         self._tell(f"error: {why}")
+        self._linger()
         self._end(status)
+
+    def _linger(self) -> None:
+        """Wait until the others are gone, if this is process 0: it takes JAX's service with it."""
+        end = time.monotonic() + self._linger_s
+        for index, peer in self._peers.items():
+            with contextlib.suppress(OSError):
+                while index and (left := end - time.monotonic()) > 0:
+                    peer.connection.settimeout(left)
+                    if not peer.connection.recv(1 << 16):
+                        break
 
     def _named(self, peer: Peer | None) -> str:
         index, host = (peer.index, peer.host) if peer else (0, socket.gethostname())

@@ -245,7 +245,13 @@ def watch_of_three(**limits):
     peers = [[Peer(i + 1, f"h{i + 1}", near) for i, (near, _) in enumerate(pairs)]]
     peers += [[Peer(0, "h0", far)] for _, far in pairs]
     watches = [
-        Watch(of, 3, tell=said[i].append, end=ended[i].append, **{"grace_s": 0.05, "news_s": 20.0, **limits})
+        Watch(
+            of,
+            3,
+            tell=said[i].append,
+            end=ended[i].append,
+            **{"grace_s": 0.05, "linger_s": 0.05, "news_s": 20.0, **limits},
+        )
         for i, of in enumerate(peers)
     ]
     yield watches, said, ended
@@ -319,6 +325,19 @@ def test_processes_meet_when_all_have_come_and_hear_what_all_say(watching):
     for words in heard:
         assert [[word[:2] for word in one] for one in words] == [[[i, n] for i in range(3)] for n in range(3)]
     assert said == ended == [[], [], []]
+
+
+def test_process_0_ends_last_for_jax_aborts_the_others_when_it_is_gone():
+    with watch_of_three(lost_after_s=10, linger_s=20) as (watches, said, ended):
+        failing = threading.Thread(target=watches[0].ended, args=(2,))
+        failing.start()
+        until(lambda: ended[1] and ended[2])
+        failing.join(0.2)
+        assert ended == [[], [2], [2]] and said[1] == said[2] != []
+        for watch in watches[1:]:
+            watch._peers[0].connection.shutdown(socket.SHUT_RDWR)  # as the system does at their end
+        failing.join(10)
+        assert ended == [[2]] * 3
 
 
 @pytest.mark.parametrize("silent", [2, 0])
