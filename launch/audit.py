@@ -6,7 +6,7 @@
 Takes folders of image files or image stores. Writes report.html, report.json, pairs.csv and figures/ into --out.
 Several processes, each with its own devices, share the searches: the same command for each, as for launch.train
 (docs/clusters.md); the first one prepares folders and writes the report.
-Exit status: 0 no copies found, 3 copies found, 2 something is wrong with what was given.
+Exit status: 0 no copies found, 3 copies found or undecided, 2 something is wrong with what was given.
 """
 
 import dataclasses
@@ -58,7 +58,7 @@ _PLAN = flags.DEFINE_enum(
     "How pairs are compared: orientations one by one, all at once, only those that sketches do not rule out, or what "
     "costs least; lists are the same, scores up to rounding.",
 )
-_FAIL = flags.DEFINE_bool("fail_on_copies", True, "Exit with status 3 if copies are found.")
+_FAIL = flags.DEFINE_bool("fail_on_copies", True, "Exit with status 3 if copies are found, or cannot be ruled out.")
 
 COPIES_FOUND = 3
 
@@ -104,7 +104,7 @@ def main() -> int:
         if released:
             release(released, findings, given["synthetic"].path)
         _tell(findings, out)
-    return team.follow(COPIES_FOUND if _FAIL.value and not findings.is_clean else 0)
+    return team.follow(0 if findings.verdict == "no copies found" or not _FAIL.value else COPIES_FOUND)
 
 
 def _stores(given: "dict[Role, Input]", how: "Preparation", cache: Path, team: "Team") -> "dict[str, Store]":
@@ -197,8 +197,7 @@ def _tell(findings: "Findings", out: Path) -> None:
     from memjax.audit.report.words import verdict_sentence
 
     together = findings.agreement
-    verdict = "no copies found" if findings.is_clean else "copies found"
-    boot.say(f"{verdict}: {verdict_sentence(findings)} Threshold {findings.decision.threshold:.4f}.")
+    boot.say(f"{findings.verdict}: {verdict_sentence(findings)} Threshold {findings.decision.threshold:.4f}.")
     if together:
         boot.say(
             f"all {len(together.names)} detectors together call {int(together.is_copy.sum())} of "

@@ -276,6 +276,8 @@ def _decision(
         n_mem_heldout=0.0 if heldout is not None else float("nan"),
         patients_memorized=people,
         n_patients_memorized=_interval(len(people), len(train)),
+        n_beyond=int(is_copy.sum()) if heldout is not None else 0,
+        p_beyond=0.5 if heldout is not None else float("nan"),
     )
 
 

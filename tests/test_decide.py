@@ -1,10 +1,12 @@
 """Calls and counts on cases whose answer is known."""
 
+import itertools
+
 import numpy as np
 import pytest
 from small_findings import make_store
 
-from memjax.audit.decide import Criterion, decide
+from memjax.audit.decide import Criterion, beyond, decide
 from memjax.audit.findings import ImageSet, Neighbours
 from memjax.audit.null import fit_null
 from memjax.errors import UserError
@@ -65,6 +67,34 @@ def test_unseen_patients_are_called_clean(train, rule):
         strangers = 0.9 - 0.3 * rng.uniform(size=80) ** 0.5
         wrong += not decided(train, strangers, np.zeros(80, int), null=null, rule=rule).is_clean
     assert wrong <= 6  # 40 * 0.05 = 2 expected; P(more than 6) < 0.003
+
+
+def test_many_images_beyond_few_patients_are_improbable_though_none_can_be_called(train):
+    """Half of the images are copies, but of 12 unseen patients no p-value is small enough for Benjamini-Hochberg."""
+    rng = np.random.default_rng(5)
+    null = reference(rng, 12)
+    strangers = 0.9 - 0.3 * rng.uniform(size=50) ** 0.5
+    found = decided(train, np.r_[np.full(50, 0.91), strangers], np.zeros(100, int), null=null)
+    assert found.is_clean and found.n_copies.value == 0
+    assert found.n_beyond == 50 + (strangers > null.score.max()).sum()
+    assert found.p_beyond < 0.001
+    assert beyond(strangers, null)[1] > 0.01
+
+
+def test_the_chance_of_images_beyond_is_that_of_ranks(train):
+    """Against all orders of three synthetic and two held-out images, counted; and uniform over perfect generators."""
+    orders = set(itertools.permutations("sssPP"))
+    for k in range(4):
+        null = fit_null(np.array([0.1, 0.5]), np.arange(2), "correlation")
+        n, p = beyond(np.r_[np.full(k, 0.6), np.full(3 - k, 0.2)], null)
+        assert n == k
+        assert p == pytest.approx(sum(order[:k] == ("s",) * k for order in orders) / len(orders))
+    chances = []
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        null = reference(rng, 20)
+        chances.append(beyond(0.9 - 0.3 * rng.uniform(size=200) ** 0.5, null)[1])
+    assert 8 <= sum(np.array(chances) <= 0.05) <= 34  # 20 expected; outside in one case of 1000
 
 
 def test_percentile_rule_is_the_papers(train):

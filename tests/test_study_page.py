@@ -1,6 +1,7 @@
 """The report of a study: what the page says and links to, that it is replaced whole, and how a browser shows it."""
 
 import base64
+import dataclasses
 import os
 import time
 
@@ -12,7 +13,7 @@ from small_studies import growth, row, scores, study
 
 from memjax.audit.report.theme import DARK, LIGHT
 from memjax.errors import UserError
-from memjax.study import report
+from memjax.study import report, words
 from memjax.study.beside import beside
 from memjax.study.claims import CLAIMS
 from memjax.study.figures import planned
@@ -83,6 +84,15 @@ def test_pictures_are_those_of_the_cells_own_reports_and_on_their_own_page(tmp_p
     assert links == ["report.html", "stages/audit-1/report.html", "stages/audit-2/report.html"]
     answer = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert 'href="pictures.html"' in answer and "data:image/png;" not in answer
+
+
+def test_a_cell_that_cannot_be_decided_is_told(tmp_path):
+    clean = row(0, n_train=64)
+    near = dataclasses.replace(clean, memorization=dataclasses.replace(clean.memorization, p_beyond=1e-6))
+    sure = dataclasses.replace(clean, memorization=dataclasses.replace(clean.memorization, p_beyond=0.4))
+    said = "1 cell no image can be called a copy, but the images are nearer"
+    assert any(said in alert.text for alert in words.alerts([near, clean, sure]))
+    assert not any("no image can be called" in alert.text for alert in words.alerts([clean, sure]))
 
 
 def test_a_new_report_replaces_the_old_one_and_leaves_the_rest(tmp_path):

@@ -34,7 +34,7 @@ def with_decision(findings, **changes):
 
 
 def test_copies_are_stated_with_their_denominators(found):
-    assert words.verdict(found) == "copies found"
+    assert found.verdict == "copies found"
     assert words.verdict_sentence(found) == "3 of 8 synthetic images reproduce training images of 2 patients."
     copies, patients, memorized = words.headlines(found)
     assert (copies.part, copies.whole) == ("3", "8")
@@ -47,7 +47,7 @@ def test_copies_are_stated_with_their_denominators(found):
 
 def test_no_more_than_chance_is_not_called_copies(found):
     chance = with_decision(found, is_clean=True, rule="p95", rate=0.05, n_copies_by_chance=2.6)
-    assert words.verdict(chance) == "no copies found"
+    assert chance.verdict == "no copies found"
     assert words.verdict_sentence(chance) == (
         "3 of 8 synthetic images are above the threshold, no more than chance explains: about 2.6 of as many images "
         "of unseen patients would be too."
@@ -55,8 +55,21 @@ def test_no_more_than_chance_is_not_called_copies(found):
     assert any("5\u00a0% of the images of unseen patients exceed as well" in said for said in words.yardstick(chance))
 
 
+def test_a_set_that_lies_too_near_is_not_said_to_be_free_of_copies(tmp_path):
+    found = with_decision(planted_findings(tmp_path, n_copies=0), n_beyond=6, p_beyond=0.0009)
+    assert found.verdict == "undecided" and found.is_clean
+    assert words.verdict_sentence(found).startswith(
+        "6 of 8 synthetic images are more like a training image than all images of 6 unseen patients are"
+    )
+    assert "give held-out images of more patients" in words.meaning(found)[1]
+    assert any("nearer to the training images than chance" in alert.text for alert in words.alerts(found))
+    assert not any("not closer" in said for said in all_words(found))
+    assert with_decision(found, p_beyond=0.0011).verdict == "no copies found"
+    assert with_decision(found, is_clean=False).verdict == "copies found"
+
+
 def test_without_held_out_images_the_report_says_what_cannot_be_concluded(unreferenced):
-    assert words.verdict(unreferenced) == "no copies found"
+    assert unreferenced.verdict == "no copies found"
     assert "cannot be said without held-out images" in words.verdict_sentence(unreferenced)
     assert "No held-out images were given" in words.yardstick(unreferenced)[0]
     assert any("Without held-out images it cannot be said" in said for said in words.limits(unreferenced))

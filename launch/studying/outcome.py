@@ -124,6 +124,7 @@ def _counted(decision: "Decision") -> dict[str, Any]:
         "is_clean": decision.is_clean,
         "threshold": decision.threshold,
         "n_copies_by_chance": decision.n_copies_by_chance,
+        "p_beyond": decision.p_beyond,
         **{name: vars(getattr(decision, name)) for name in ("n_copies", "n_mem", "n_patients_memorized")},
     }
 

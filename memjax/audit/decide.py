@@ -96,6 +96,7 @@ def decide(
     names = _patient_names(train, patients)
     draws = _bootstrap(criterion, null, best, nearest, train_best, patients, np.random.default_rng(seed))
     n_heldout = 0 if null is None else len(null.score)
+    n_beyond, p_beyond = (0, float("nan")) if null is None else beyond(best[scored], null)
     matched = min(n_heldout, len(best))
     heldout_hits = np.zeros((0, 1), bool) if train_to_heldout is None else train_to_heldout > threshold
     return Decision(
@@ -113,7 +114,28 @@ def decide(
         n_mem_heldout=_expected_hits(heldout_hits, n_heldout, matched),
         patients_memorized=[names[patient] for patient, _ in copied.most_common()],
         n_patients_memorized=_interval(len(copied), draws[:, 2]),
+        n_beyond=n_beyond,
+        p_beyond=p_beyond,
     )
+
+
+def beyond(score: np.ndarray, null: Null) -> tuple[int, float]:
+    """Return how many synthetic images score higher than every held-out image, and the chance of so many.
+
+    Of S images of unseen patients and those of P held-out patients, one a patient, every order is as probable as any
+    other, so the chance that the k highest are all synthetic is the product of (S - i) / (S + P - i) for i below k. A
+    held-out patient with several images has several chances to be the highest, which makes this cautious.
+
+    It asks one question of the whole set, and so has an answer where there are too few held-out patients to call
+    single images: the p-value of one image cannot fall far below 1 / (1 + P).
+
+    Args:
+      score: best training score of each synthetic image, [S], finite.
+      null: of the held-out images.
+    """
+    k, n = int((score > null.score.max()).sum()), len(score)
+    i = np.arange(k)
+    return k, float(np.exp(np.log((n - i) / (n + null.n_patients - i)).sum()))
 
 
 def _interval(value: int, draws: np.ndarray) -> Interval:

@@ -14,6 +14,9 @@ from memjax.data.store import Store
 
 Role = Literal["train", "synthetic", "heldout"]
 Rule = Literal["fdr", "p95", "p99", "value", "identical"]
+Verdict = Literal["copies found", "undecided", "no copies found"]
+
+_CHANCE_AS_A_SET = 0.001  # a set that is this improbable, if it shows unseen patients, is not said to be free of copies
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,6 +112,8 @@ class Decision:
     n_mem_heldout: float  # the same with `n_matched` held-out images; nan without a null
     patients_memorized: Sequence[str]  # their patient ids (or sources where patients are unknown), most copied first
     n_patients_memorized: Interval
+    n_beyond: int  # synthetic images that score higher than every held-out image; 0 without a null
+    p_beyond: float  # the chance of so many, if they showed unseen patients; nan without a null
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -234,3 +239,18 @@ class Findings:
     def is_clean(self) -> bool:
         """The verdict: neither the audit's own detector finds copies, nor do all detectors together."""
         return self.decision.is_clean and (self.agreement is None or not self.agreement.is_copy.any())
+
+    @property
+    def verdict(self) -> Verdict:
+        """In a word; undecided where no image can be called, but the set lies nearer than unseen patients' images do.
+
+        That is so where the held-out patients are few: no p-value is then small enough, even of exact copies.
+        """
+        if not self.is_clean:
+            return "copies found"
+        return "undecided" if is_beyond_chance(self.decision.p_beyond) else "no copies found"
+
+
+def is_beyond_chance(p_beyond: float) -> bool:
+    """Say whether a set is too near to the training images to be said to show unseen patients; not where unknown."""
+    return p_beyond < _CHANCE_AS_A_SET

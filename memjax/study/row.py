@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from memjax.audit.fidelity.quality import Quality
-from memjax.audit.findings import Interval
+from memjax.audit.findings import Interval, is_beyond_chance
 
 Status = Literal["done", "failed", "waiting"]
 Value = str | int | float | bool
@@ -23,6 +23,12 @@ class Memorization:
     n_copies_by_chance: float  # how many unseen patients' images would be called; nan without a null
     n_mem: Interval  # training images with a copy
     n_patients_memorized: Interval
+    p_beyond: float = float("nan")  # the chance of as many images beyond all held-out ones; nan: not known
+
+    @property
+    def is_undecided(self) -> bool:
+        """No image is called a copy, but the set is nearer to the training images than chance explains."""
+        return self.is_clean and is_beyond_chance(self.p_beyond)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

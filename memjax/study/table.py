@@ -79,7 +79,7 @@ def flat_row(row: Row, axes: Sequence[str], detectors: Sequence[str]) -> dict[st
     flat |= {name: getattr(facts, name, None) for name in _FACTS}
     flat["shape"] = "x".join(str(edge) for edge in facts.shape) if facts else None
     flat["seconds"] = sum(facts.seconds.values()) if facts else None
-    flat |= {name: getattr(found, name, None) for name in ("is_clean", "threshold", "n_copies_by_chance")}
+    flat |= {name: getattr(found, name, None) for name in ("is_clean", "threshold", "n_copies_by_chance", "p_beyond")}
     for name, measure in _COUNTS:
         flat |= _interval(name, getattr(found, name, None)) | _interval(measure.name, measure.of(row))
     flat["f_ratio"] = row.f_ratio

@@ -116,6 +116,14 @@ def alerts(rows: Sequence[Row]) -> list[Alert]:
     open_ = statuses["waiting"]
     if open_:
         found.append(Alert(text=f"{many(open_, 'cell is', 'cells are')} not finished: the verdicts may change."))
+    unsure = sum(1 for row in rows if row.memorization and row.memorization.is_undecided)
+    if unsure:
+        found.append(
+            Alert(
+                text=f"In {many(unsure, 'cell')} no image can be called a copy, but the images are nearer to the "
+                "training images than chance explains: hold more patients out."
+            )
+        )
     few = [row.quality for row in rows if row.quality and math.isfinite(row.quality.fid)]
     fewest = min((min(one.n_train, one.n_compared or one.n_synthetic) for one in few), default=_SAMPLES_FOR_FID)
     if fewest < _SAMPLES_FOR_FID:

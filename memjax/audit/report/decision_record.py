@@ -29,6 +29,7 @@ def counts(decision: Decision) -> dict[str, Any]:
             "n_copies": decision.n_copies_by_chance,
             "n_mem_heldout": decision.n_mem_heldout,
         },
+        "beyond": {"n": decision.n_beyond, "p_value": decision.p_beyond},
         "n_mem_size_matched": decision.n_mem_size_matched,
         "n_matched": decision.n_matched,
     }

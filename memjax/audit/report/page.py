@@ -58,7 +58,7 @@ def render(
     return fill(
         "report.html",
         findings=findings,
-        verdict=words.verdict(findings),
+        verdict=findings.verdict,
         sentence=words.verdict_sentence(findings),
         headlines=words.headlines(findings),
         alerts=words.alerts(findings),

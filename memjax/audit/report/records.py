@@ -79,7 +79,7 @@ def record(findings: Findings, *, command: str) -> dict[str, Any]:
         "version": VERSION,
         "program": f"memjax {__version__}",
         "command": command,
-        "verdict": words.verdict(findings),
+        "verdict": findings.verdict,
         "verdict_sentence": words.verdict_sentence(findings),
         "clean": findings.is_clean,
         "n_train": len(findings.train.store),

@@ -6,15 +6,12 @@ against, and no word that promises more than a comparison of images can show.
 
 import dataclasses
 import math
-from typing import Literal
 
 import numpy as np
 
 from memjax.audit.findings import Decision, Findings, Interval, NullSummary
 from memjax.audit.report import numerals
 from memjax.audit.report.numerals import count, many, percent, roughly, score, share
-
-Verdict = Literal["copies found", "no copies found"]
 
 REFERENCES = (
     "Akbar, Wang, Eklund: Beware of diffusion models for synthesizing medical images. arXiv 2305.07644.",
@@ -48,11 +45,6 @@ def score_noun(findings: Findings) -> str:
     return "correlation" if findings.score == "correlation" else "similarity"
 
 
-def verdict(findings: Findings) -> Verdict:
-    """Return the verdict on the set as a whole."""
-    return "no copies found" if findings.is_clean else "copies found"
-
-
 def verdict_sentence(findings: Findings) -> str:
     """Return the verdict as the one sentence at the top of the report."""
     decision, n = findings.decision, len(findings.synthetic.store)
@@ -77,6 +69,13 @@ def verdict_sentence(findings: Findings) -> str:
             "cannot be said without held-out images."
             if called == 0
             else f"{count(called)} of {many(n, 'synthetic image')} are above the threshold that was set."
+        )
+    if findings.verdict == "undecided":
+        unseen = many(findings.null.n_patients, "unseen patient")
+        return (
+            f"{count(decision.n_beyond)} of {many(n, 'synthetic image')} are more like a training image than all "
+            f"images of {unseen} are, as copies would be; which ones are copies cannot be told with so few unseen "
+            "patients."
         )
     if called:
         return (
@@ -146,6 +145,9 @@ def alerts(findings: Findings) -> list[Alert]:
     if findings.synthetic.constant:
         blank = many(len(findings.synthetic.constant), "synthetic image has", "synthetic images have")
         found.append(Alert(text=f"{blank} no contrast at all and could not be compared.", href="#sets"))
+    if findings.verdict == "undecided":
+        text = "No image can be called a copy, but the set is nearer to the training images than chance explains."
+        found.append(Alert(text=text))
     missed = 0 if findings.agreement is None else (findings.agreement.is_copy & ~findings.decision.is_copy).sum()
     if missed:
         images = many(int(missed), "more image a copy that", "more images copies that")
@@ -184,6 +186,13 @@ def yardstick(findings: Findings) -> list[str]:
 
 def meaning(findings: Findings) -> list[str]:
     """Return what the result says."""
+    if findings.verdict == "undecided":
+        return [
+            "As a set, the synthetic images lie nearer to the training images than images of unseen patients do. "
+            "Copies do so, and so may images that are smoother than real ones. No single image can be called a copy: "
+            "with few unseen patients a high score may be theirs by chance.",
+            "Before these images are shared, give held-out images of more patients, and look at the closest pairs.",
+        ]
     if findings.is_clean:
         said = (
             "In this comparison the synthetic images are not closer to the training images than images of patients the "
