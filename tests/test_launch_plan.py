@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from configs import ddpm, latent3d, stylegan2
+from configs import ddpm, descriptor, latent3d, stylegan2
 from launch.planning import planner, tell
 from launch.planning.costs import Cost, bound, cost_of, told_need
 from launch.planning.groups import crosses, groups_of
@@ -249,10 +249,12 @@ def test_settings_are_tried_until_one_fits():
     assert settings[-1] == {"fsdp": 8, "model.remat": True, "microbatches": 8}, "64 images, one a device and part"
     assert changed(config, settings[2])["model"] == {**config["model"], "remat": True} and not config["model"]["remat"]
     assert list(savings(stylegan2.get_config().to_dict(), parse("h100:1"))) == [{}]
+    assert list(savings(descriptor.get_config("cxr").to_dict(), parse("h100:1"))) == [{}, {"model.remat": True}]
     have = MACHINES["v5e"].memory_bytes
     tried = first_fitting(settings, lambda one: made("v5e:2x4", have // (1 + one.get("model.remat", False)) + 1))
     assert [one for one, _ in tried] == settings[:3]
     assert "--config.model.remat=True" in tell.told_settings(tried).splitlines()[-1]
+    assert tell.told_settings(tried).startswith("what") and tell.told_settings(tried[:2]).startswith("nothing")
 
 
 class _Fake(Planner):
@@ -282,6 +284,14 @@ def test_what_does_not_fit_says_the_smallest_topology_that_would(capsys):
     )
     found, sentence = parts.searched(here, parts.train(here, {}), is_whole=False)
     assert not found and "nor does it on any larger" in sentence, "8 images at a time do not divide over 16 devices"
+
+
+def test_batches_that_are_tried_divide_into_the_groups_that_a_discriminator_compares(capsys):
+    config = stylegan2.get_config("brats20").to_dict()
+    plan = _Fake(config, (256, 256, 5), remembered=None, tell=print)
+    found, _ = plan.searched(parse("v5e:2x2"), plan.train(parse("v5e:2x2"), {"batch_size": 8}), is_whole=True)
+    tried = found["largest_batch"]["tried"]
+    assert len(tried) > 2 and not any(batch % config["discriminator"]["group"] for batch in tried), tried
 
 
 def test_what_was_compiled_is_not_compiled_again(monkeypatch):
@@ -316,6 +326,9 @@ def test_growth_goes_on_past_the_batch_and_is_drawn(tmp_path):
     rows = grown(config, "v5e", 64, cost)
     assert asked == [(1, 16, 4), (4, 16, 4), (8, 16, 2), (16, 16, 1), (32, 32, 1), (64, 64, 1)]
     assert speed(rows[1][1]) == pytest.approx(64)
+    asked.clear()
+    grown({**config, "batch_size": 10, "microbatches": 2}, "h100", 8, cost)
+    assert asked == [(1, 10, 2), (2, 12, 2), (4, 16, 2), (8, 16, 1)], "a batch that divides"
     told = tell.told_growth(rows).splitlines()
     assert len(told) == 7 and "that cannot be." in told[3]
     write_plot({"v5e": rows, "h100": grown(config, "h100", 4, cost)}, tmp_path / "growth.svg", "a_b $x$")

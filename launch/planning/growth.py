@@ -1,7 +1,8 @@
 """How the cost of training grows from 1 to 256 devices: rows of a table, and their plot.
 
-The batch is the config's own as long as every device has an image of it; from then on it grows with the devices, one
-image each. So the first part of a curve says how far a recipe can be sped up, and the second what more devices bring.
+The batch is the config's own, or the next larger one that divides, as long as every device has an image of it; from
+then on it grows with the devices, one image each. So the first part of a curve says how far a recipe can be sped up,
+and the second what more devices bring.
 """
 
 import math
@@ -39,7 +40,7 @@ def grown(config: Mapping[str, Any], machine: str, most: int, cost: Callable[[To
             parts //= 2
         if "microbatches" in config:
             setting["microbatches"] = parts
-        setting["batch_size"] = max(images, n)
+        setting["batch_size"] = -(-images // (n * parts)) * n * parts
         try:
             rows.append((topology, cost(topology, setting)))
         except UserError as error:

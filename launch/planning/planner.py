@@ -1,6 +1,7 @@
 """One config on many topologies: makes its programs, remembers their costs, and searches."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ class Planner:
             batch, needs = largest_batch(
                 lambda size: self.train(topology, {**best, "batch_size": size}).need_bytes,
                 have=topology.of.memory_bytes,
-                unit=topology.n_devices * parts,
+                unit=math.lcm(topology.n_devices * parts, _together(self._config)),
                 first=self._config["batch_size"],
             )
             print(tell.told_batches(batch, needs), end="\n\n", flush=True)
@@ -107,11 +108,12 @@ class Planner:
         images = self._config["batch_size"] // (self._config.get("microbatches") or 1)
         larger = smallest_topology(cost, topology, images, lambda there: self.train(there, {}))
         whatever = ", whatever is set" if is_whole else " (--search looks for settings)"
+        machine = topology.of.called
         told = f"a batch of {self._config['batch_size']} does not fit on {topology}{whatever}; "
         if larger:
             found["smallest_topology"] = {"topology": str(larger[0]), **_short(larger[1])}
-            return found, told + f"the smallest {topology.of.called} topology on which it fits is {larger[0]}."
-        return found, told + f"nor does it on any larger {topology.of.called} topology; choose another machine."
+            return found, told + f"the smallest {machine} topology on which it fits is {larger[0]}."
+        return found, told + f"nor does it on any larger {machine} topology that divides it; choose another machine."
 
 
 def as_json(cost: Cost) -> dict[str, Any]:
@@ -126,6 +128,11 @@ def growth_as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
         | ({"refused": cost} if isinstance(cost, str) else as_json(cost))
         for topology, cost in rows
     ]
+
+
+def _together(config: Mapping[str, Any]) -> int:
+    """Return what a batch is a multiple of, whatever the devices: StyleGAN's discriminator compares groups of it."""
+    return config["discriminator"]["group"] if config["task"] == "stylegan2" else 1
 
 
 def _short(cost: Cost) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def savings(config: Mapping[str, Any], topology: Topology) -> Iterator[Setting]:
     `fsdp` splits parameters, optimizer and average, within a node, and gathers them when they are used; `microbatches`
     go through the batch in parts; `remat` computes features a second time.
     """
-    block = {"ddpm": "model", "autoencoder": "autoencoder"}.get(config["task"])
+    block = {"ddpm": "model", "descriptor": "model", "autoencoder": "autoencoder"}.get(config["task"])
     remat = {f"{block}.remat": True} if block and "remat" in config[block] and not config[block]["remat"] else {}
     split = {"fsdp": topology.per_node} if topology.per_node > config["fsdp"] else {}
     yield {}
@@ -74,6 +74,7 @@ def savings(config: Mapping[str, Any], topology: Topology) -> Iterator[Setting]:
         yield split
     if remat:
         yield remat
+    if split and remat:
         yield {**split, **remat}
     parts = config.get("microbatches")
     while parts and config["batch_size"] % (2 * parts * topology.n_devices) == 0:

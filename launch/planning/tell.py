@@ -67,7 +67,7 @@ def exchanges(cost: Cost) -> list[str]:
 
 def told_settings(tried: Sequence[tuple[Setting, Cost]]) -> str:
     """Return a line for each setting that was tried."""
-    lines = ["what makes it fit:"]
+    lines = ["what makes it fit:" if tried[-1][1].fits else "nothing that was tried makes it fit:"]
     for setting, cost in tried:
         changes = " ".join(f"--config.{key}={value}" for key, value in setting.items()) or "as it is"
         time = f", at least {seconds(cost.bound.seconds)}" if cost.bound else ""
