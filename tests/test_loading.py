@@ -75,7 +75,7 @@ def test_what_a_row_says_follows_from_rate_and_step():
     assert ROW.times is None and ROW.cores is None
     said = loading.told([row])
     assert "0.12 times as fast as the step needs (25.0 ms at least, on h100:8): it STARVES" in said
-    assert "12.8 cores" in said
+    assert "with the 1.60 cores that it had; 12.80 would be busy" in said
     assert "a step that takes 200.0 ms or longer never waits" in loading.told([ROW])
     fast = Row(**{**vars(row), "images_per_s": 5120.0, "how": "2 workers"})
     assert "STARVES" not in loading.told([row, fast]) and "2.00 times" in loading.told([row, fast])

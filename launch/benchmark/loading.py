@@ -73,6 +73,11 @@ class Row:
         return None if self.need is None else self.images_per_s * self.need.step_s / self.batch
 
     @property
+    def had(self) -> float:
+        """How many cores it had while it was timed; few where other work shares the machine."""
+        return self.cpu_s * self.images_per_s
+
+    @property
     def cores(self) -> float | None:
         """How many cores the input would keep busy while steps take no longer than they must."""
         return None if self.need is None else self.cpu_s * self.batch / self.need.step_s
@@ -193,7 +198,7 @@ def told(rows: Sequence[Row]) -> str:
     """Return the table of all rows, and a sentence for each config, its fastest way of loading taken."""
     lines = [
         f"{'config':30} {'images':22} {'batch':>5} {'varied':>6} {'by':>12} {'images/s':>9} {'ms/batch':>9} "
-        f"{'CPU ms/image':>12} {'MiB':>6} {'step ms':>8} {'times':>6} {'cores':>6}"
+        f"{'CPU ms/image':>12} {'had':>5} {'MiB':>6} {'step ms':>8} {'times':>6} {'cores':>6}"
     ]
     for row in rows:
         images = f"{'x'.join(map(str, row.shape))} {row.dtype}"
@@ -202,7 +207,7 @@ def told(rows: Sequence[Row]) -> str:
         lines.append(
             f"{row.config:30} {images:22} {row.batch:5} {'yes' if row.is_augmented else 'no':>6} {row.how:>12} "
             f"{row.images_per_s:9,.0f} {1000 * row.batch / row.images_per_s:9.1f} {1000 * row.cpu_s:12.3f} "
-            f"{row.rss_mib:6,.0f} {step:>8} {times:>6} {cores:>6}"
+            f"{row.had:5.2f} {row.rss_mib:6,.0f} {step:>8} {times:>6} {cores:>6}"
         )
     for key in dict.fromkeys((row.config, row.is_augmented) for row in rows):
         lines.append(_verdict(max((row for row in rows if (row.config, row.is_augmented) == key), key=_rate)))
@@ -211,7 +216,7 @@ def told(rows: Sequence[Row]) -> str:
 
 def as_json(row: Row) -> dict[str, Any]:
     """Return a row as plain values, with what follows from it."""
-    return {**dataclasses.asdict(row), "times": row.times, "cores": row.cores}
+    return {**dataclasses.asdict(row), "times": row.times, "had": row.had, "cores": row.cores}
 
 
 def _is_latent(name: str, config: Mapping[str, Any]) -> bool:
@@ -231,7 +236,8 @@ def _verdict(row: Row) -> str:
     if row.times >= 1:
         return f"{what}: {faster}."
     return (
-        f"{what}: {faster}: it STARVES here; {row.cores:.1f} cores would be busy with it, if cores are all that binds."
+        f"{what}: {faster}: it STARVES here, with the {row.had:.2f} cores that it had; {row.cores:.2f} would be busy "
+        "with it, if cores are all that binds."
     )
 
 
