@@ -125,8 +125,9 @@ def check_installed(topology: Topology) -> None:
 def set_environment(topologies: Iterable[Topology]) -> None:
     """Set what compilers read of the environment; before JAX is imported."""
     chosen = list(topologies)
-    simulated = max((one.n_devices for one in chosen if one.of.platform == "cpu"), default=0)
     flags = os.environ.get("XLA_FLAGS", "")
+    # All that there can be: where a batch does not fit, larger topologies are asked, too.
+    simulated = max((family(one.machine)[-1].n_devices for one in chosen if one.of.platform == "cpu"), default=0)
     if simulated and "force_host_platform_device_count" not in flags:
         flags += f" --xla_force_host_platform_device_count={simulated}"
     if any(one.of.platform == "cuda" for one in chosen):
