@@ -25,3 +25,11 @@ def forget_compiled_programs():
     """What one file compiled is of no use to the next, and of all files together takes gigabytes."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def quickly_compiled():
+    """Compile without looking for fast code: for files whose programs run a few times, and are not what is tested."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -17,10 +17,14 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
+from launch.boot import CONVOLUTION_FLAG
 from memjax.data.manifest import Manifest
 from memjax.data.store import NewItem, Store, StoreWriter
 
 ROOT = Path(__file__).parent.parent
+
+# Of processes whose programs run a few times: one device compiles in half the time, and fast code is not looked for.
+QUICK = {"XLA_FLAGS": CONVOLUTION_FLAG, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 # File names that break programs: other scripts, a combining accent, csv's own signs, bytes that are no UTF-8.
 ODD_NAMES = (

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from launching import launch
+from launching import QUICK, launch, launch_process
 
 from memjax.data.store import Store
 
@@ -11,7 +11,7 @@ from memjax.data.store import Store
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo") / "out"
-    done = launch("demo", "--smoke", f"--out={out}")
+    done = launch_process("demo", "--smoke", f"--out={out}", environment=QUICK)
     assert done.status == 0, done.said
     return out, done
 
@@ -32,10 +32,10 @@ def test_it_draws_trains_samples_audits_and_reports(demo):
 def test_a_begun_demo_goes_on_and_a_finished_one_is_replaced(demo):
     out, _ = demo
     (out / "report.html").unlink()  # as if interrupted before
-    again = launch("demo", "--smoke", f"--out={out}")
+    again = launch_process("demo", "--smoke", f"--out={out}", environment=QUICK)
     assert again.status == 0 and again.said.count("going on after step 4") == 2 and (out / "report.html").is_file()
     (out / "ddpm" / "run" / "mark").write_text("of the old one")
-    volumes = launch("demo", "--smoke", "--volumes", f"--out={out}", "--seed=1")
+    volumes = launch_process("demo", "--smoke", "--volumes", f"--out={out}", "--seed=1", environment=QUICK)
     assert volumes.status == 0 and "going on" not in volumes.said and not (out / "ddpm" / "run" / "mark").exists()
     assert json.loads((out / "comparison.json").read_text())["order"] == ["Diffusion model"]
     assert not (out / "stylegan2").exists()  # which draws pictures

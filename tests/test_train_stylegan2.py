@@ -12,6 +12,8 @@ from memjax.data.store import Store
 
 SMOKE = "--config=configs/stylegan2.py:brats20,smoke"
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
