@@ -192,33 +192,31 @@ def test_the_monitor_ends_a_run_and_what_is_kept_is_from_before(tmp_path):
     assert list(curve(tmp_path / "run", "monitor/copied_fraction")) == [2, 4, 6]
 
 
-LOOKING = Every(log=2, save=4, evaluate=5, preview=5, monitor=5)
+def test_an_interrupted_run_tells_what_one_that_was_not_tells(tmp_path):
+    """At step 3 nothing is due, at 5 everything that looks, at 10 a log, too; one process is killed early."""
+    every, folder, whole = Every(log=2, save=4, evaluate=5, preview=5, monitor=5), tmp_path / "run", tmp_path / "whole"
 
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    train(folder, 12, every=LOOKING, monitor=Watch(from_step=99))
-    return folder
-
-
-@pytest.mark.parametrize("stop", [3, 5, 10])
-def test_an_interrupted_run_tells_what_one_that_was_not_tells(tmp_path, uninterrupted, stop):
-    """At step 3 nothing is due, at 5 everything that looks, at 10 a log, too; the next process is killed early."""
-    folder = tmp_path / "run"
-    train(folder, 12, every=LOOKING, monitor=Watch(from_step=99), is_asked_to_stop=lambda step: step == stop)
-    assert not any(row["step"] == stop and "heldout/w" in row for row in rows(folder))
+    def go_on(folder, stop=None, **more):
+        return train(
+            folder, 12, every=every, monitor=Watch(from_step=99), is_asked_to_stop=lambda step: step == stop, **more
+        )
 
     def dying(step):
         yield from itertools.islice(batches_from(step), 1)
         raise RuntimeError("killed")
 
+    for stop in (3, 5):
+        go_on(folder, stop)
+    assert not any(row["step"] == 5 and "heldout/w" in row for row in rows(folder))
     with pytest.raises(RuntimeError, match="killed"):
-        train(folder, 12, every=LOOKING, monitor=Watch(from_step=99), data=Data(batches_from=dying, sets=sets))
-    train(folder, 12, every=LOOKING, monitor=Watch(from_step=99))
-    assert rows(folder) == rows(uninterrupted)
+        go_on(folder, data=Data(batches_from=dying, sets=sets))
+    assert any(row["step"] == 5 and "heldout/w" in row for row in rows(folder))
+    go_on(folder, 10)
+    go_on(folder)
+    go_on(whole)
+    assert rows(folder) == rows(whole)
     for part in ("previews", "weights"):
-        assert {p.name for p in (folder / part).iterdir()} == {p.name for p in (uninterrupted / part).iterdir()}
+        assert {p.name for p in (folder / part).iterdir()} == {p.name for p in (whole / part).iterdir()}
 
 
 def test_copying_at_the_step_of_an_interruption_is_seen_when_the_run_goes_on(tmp_path):
