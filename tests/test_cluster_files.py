@@ -71,9 +71,13 @@ def calls(folder: Path) -> list[str]:
     return (folder / "calls").read_text().splitlines()
 
 
-def known_flags() -> set[str]:
-    launch("train", "--help")
-    return set(flags.FLAGS)
+def known_flags(*launchers: str) -> set[str]:
+    """Return the flags of some launchers; default: of that of trainings."""
+    found: set[str] = set()
+    for launcher in launchers or ("train",):
+        launch(launcher, "--help")
+        found |= set(flags.FLAGS)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -206,4 +210,4 @@ def test_the_page_names_what_there_is():
     assert {path.relative_to(ROOT).as_posix() for path in [*BATCH, *JOBSETS, TPU]} <= files
     assert all((ROOT / path).exists() for path in files)
     schedulers = {"nodes", "signal"}
-    assert set(re.findall(r"--([a-z]\w*)(?![\w-])", text)) - schedulers <= known_flags()
+    assert set(re.findall(r"--([a-z]\w*)(?![\w-])", text)) - schedulers <= known_flags("train", "sample", "audit")
