@@ -14,6 +14,8 @@ from memjax.sample.latent import open_coder, raw
 AUTOENCODER = "--config=configs/latent3d.py:pccta,autoencoder,smoke"
 DIFFUSION = "--config=configs/latent3d.py:pccta,ddpm,smoke"
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -112,7 +114,10 @@ def test_an_autoencoder_that_is_gone_or_another_is_refused(folder, tmp_path):
         assert launch(*sample).is_refusal("autoencoder of these latents", "is gone", str(folder / "ae"))
         assert launch(*sample, f"--autoencoder={moved}").status == 0
         shutil.rmtree(out)
-        other = launch("train", AUTOENCODER, f"--workdir={tmp_path}/other", "--config.seed=1", "--devices=1")
+        other = launch(
+            "train", AUTOENCODER, f"--workdir={tmp_path}/other", "--config.phantoms.seed=1", "--devices=1",
+            f"--cache={moved}/compiled",
+        )  # fmt: skip
         assert other.status == 0
         assert launch(*sample, f"--autoencoder={tmp_path}/other").is_refusal("digest", "made with")
         assert launch(*sample, f"--autoencoder={folder}/ldm").is_refusal("no autoencoder")

@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from launch.boot import CONVOLUTION_FLAG
-from tests.launching import ROOT, command, launch, launch_process
+from tests.launching import QUICK, ROOT, command, launch, launch_process
 
 SMOKE = f"--config={ROOT}/configs/studies/a2_dataset_size.py:smoke"
-ONE_DEVICE = {"XLA_FLAGS": CONVOLUTION_FLAG}  # compiles in half the time
 OF_THE_RUN = ("seconds",)  # columns that a second run of the same study need not repeat
 
 
@@ -25,7 +23,7 @@ def table(folder: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("study") / "one"
-    run = launch_process("study", SMOKE, f"--workdir={folder}", environment=ONE_DEVICE)
+    run = launch_process("study", SMOKE, f"--workdir={folder}", environment=QUICK)
     assert run.status == 0, run.said
     return folder
 
@@ -54,7 +52,7 @@ def test_a_killed_study_ends_with_the_same_table(done, tmp_path):
     with subprocess.Popen(
         command("study", SMOKE, f"--workdir={folder}"),
         cwd=ROOT,
-        env={**os.environ, **ONE_DEVICE},
+        env={**os.environ, **QUICK},
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
@@ -62,7 +60,7 @@ def test_a_killed_study_ends_with_the_same_table(done, tmp_path):
             if ": sample" in line:
                 process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    run = launch_process("study", SMOKE, f"--workdir={folder}", environment=ONE_DEVICE)
+    run = launch_process("study", SMOKE, f"--workdir={folder}", environment=QUICK)
     assert run.status == 0, run.said
     assert "n_train=8: train" not in run.said
     for mine, theirs in zip(table(folder), table(done), strict=True):
