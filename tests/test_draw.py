@@ -148,6 +148,15 @@ def test_a_damaged_image_of_a_part_is_drawn_again(tmp_path):
     assert again.new == {7, 8, 9, 10, 11}
 
 
+def test_several_processes_refuse_a_place_that_is_taken_before_they_draw(tmp_path):
+    (tmp_path / "s").mkdir()
+    models = [Model(), Model()]
+    ended = by_team(2, lambda team: drawn(models[team.index], range(8), tmp_path / "s", team=team))
+    assert all(isinstance(error, UserError | threading.BrokenBarrierError) for error in ended)
+    assert any("exists already" in str(error) for error in ended)
+    assert not any(model.new for model in models) and not (tmp_path / "s.parts").exists()
+
+
 def test_hosts_that_do_not_share_a_folder_are_told_so(tmp_path, monkeypatch):
     monkeypatch.setattr("memjax.team._SEEN_S", 0.3)
     ended = by_team(2, lambda team: drawn(Model(), range(8), tmp_path / f"host{team.index}" / "s", team=team))

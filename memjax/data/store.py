@@ -192,6 +192,12 @@ def is_store(path: Path) -> bool:
         return False
 
 
+def check_free(path: Path) -> None:
+    """Raise `UserError` if there is something where a store is to be."""
+    if os.path.lexists(path):
+        raise UserError(f"{path} exists already; remove it or choose another --out.")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NewItem:
     """One image on its way into a store; `sha256` (its `array_digest`) and `value_range` are computed if not given."""
@@ -327,8 +333,7 @@ class StoreWriter:
 
     def _take_folder(self, files: ExitStack) -> None:
         """Make the folder, and hold it as long as `files` is open: two writers at once would mix their images."""
-        if os.path.lexists(self.path):
-            raise UserError(f"{self.path} exists already; remove it or choose another --out.")
+        check_free(self.path)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from memjax.data.manifest import Item
-from memjax.data.store import NewItem, StoreWriter
+from memjax.data.store import NewItem, StoreWriter, check_free
 from memjax.data.store_journal import FILES, Unfinished
 from memjax.digest import array_digest
 from memjax.team import wait_to_see
@@ -28,13 +28,19 @@ class Parts:
 
     def __init__(self, path: Path, *, shape: tuple[int, ...], dtype: str, settings: Any):
         self.folder = path.with_name(path.name + ".parts")
+        self._path = path
         self._beginning = path.with_name(path.name + ".partial")
         self._form: dict[str, Any] = {"shape": shape, "settings": settings}
         self._dtype = np.dtype(dtype)
         self._found: dict[str, tuple[Unfinished, Item]] = {}
 
     def writer(self, index: int) -> StoreWriter:
-        """Return what writes a process's part."""
+        """Return what writes a process's part.
+
+        Raises:
+          UserError: the place of the store is taken.
+        """
+        check_free(self._path)
         return StoreWriter(self.folder / str(index), dtype=str(self._dtype), **self._form)
 
     def look(self) -> set[str]:
