@@ -53,6 +53,7 @@ class Lab:
     folder: Path
     rng: random.Random
     seen: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    turns: collections.Counter = dataclasses.field(default_factory=collections.Counter)  # of each choice of moments
     reference: dict[int, float] = dataclasses.field(default_factory=dict)
     first_step_s: dict[int, float] = dataclasses.field(default_factory=dict)  # by how many processes
     size: int = 0  # of a whole run, in bytes
@@ -122,9 +123,10 @@ class Training:
         while self.lives() and not condition() and time.monotonic() < self.began + STUCK_S:
             time.sleep(0.002)
 
-    def moment(self, lab: Lab, kinds: Sequence[str] = ("start", "steps", "save", "end")) -> str:
-        """Wait for a random moment, and say in which part of a training it is."""
-        kind, rng = lab.rng.choice(kinds), lab.rng
+    def moment(self, lab: Lab, kinds: tuple[str, ...] = ("start", "steps", "save", "end")) -> str:
+        """Wait for a random moment in one part of a training after the other, and say in which."""
+        kind, rng = kinds[lab.turns[kinds] % len(kinds)], lab.rng
+        lab.turns[kinds] += 1
         metrics, checkpoints = self.run / "metrics.jsonl", self.run / "checkpoints"
         if kind == "start":
             after_s = rng.uniform(0, lab.first_step_s[self.n])
@@ -149,7 +151,7 @@ def killed(lab: Lab, run: Path) -> str:
     statuses, said = training.end(but=[who])
     how = others_said(statuses, said, who, "was killed")
     goes_on(lab, run, lab.rng.choice([4, 4, 2, 1]))
-    return f"one of four killed ({moment}): others {how}"
+    return f"{'process 0' if who == 0 else 'another'} of four killed ({moment}): others {how}"
 
 
 def stopped(lab: Lab, run: Path) -> str:
@@ -167,7 +169,8 @@ def stopped(lab: Lab, run: Path) -> str:
     after_s = time.monotonic() - since
     how = others_said(statuses, said, who, "gives no sign of life")
     goes_on(lab, run, lab.rng.choice([n, 1]))
-    return f"one of {n} stopped ({moment}): others {how}, within {10 * (1 + int(after_s // 10))} s"
+    within = f"within {10 * (1 + int(after_s // 10))} s"
+    return f"{'process 0' if who == 0 else 'another'} of {n} stopped ({moment}): others {how}, {within}"
 
 
 def suspended(lab: Lab, run: Path) -> str:
@@ -178,9 +181,9 @@ def suspended(lab: Lab, run: Path) -> str:
         for process in training.processes:
             process.send_signal(number)
         time.sleep(then_s)
-    statuses, _ = training.end()
+    ends = sorted({str(status) for status in training.end()[0]})
     goes_on(lab, run, 2)
-    return f"all stopped for {2.5 * LOST_S:.0f} s and continued ({moment}): {' and '.join(sorted({str(status) for status in statuses}))}"
+    return f"all stopped for {2.5 * LOST_S:.0f} s and continued ({moment}): {' and '.join(ends)}"
 
 
 def alone(lab: Lab, run: Path) -> str:
