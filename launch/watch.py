@@ -257,11 +257,12 @@ class Watch:
         self._end(status)
 
     def _linger(self) -> None:
-        """Wait until the others are gone, if this is process 0: it takes JAX's service with it."""
+        """Wait until the others are gone, if this is process 0: it takes JAX's service with it. Who is silent stays."""
         end = time.monotonic() + self._linger_s
         for index, peer in self._peers.items():
+            is_awaited = index > 0 and self._silent_s[index] <= _SILENT_BEATS * self._beat_s
             with contextlib.suppress(OSError):
-                while index and (left := end - time.monotonic()) > 0:
+                while is_awaited and (left := end - time.monotonic()) > 0:
                     peer.connection.settimeout(left)
                     if not peer.connection.recv(1 << 16):
                         break

@@ -403,9 +403,10 @@ boot.run(main)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGKILL, signal.SIGSTOP])
 def test_a_signal_to_one_process_ends_all_to_be_run_again(port, number):
     joined = [f"--coordinator=127.0.0.1:{port}", "--n_processes=2"]
+    joined += ["--lost_timeout=10"] if number == signal.SIGSTOP else []
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", PROCESS, *joined, f"--process_id={i}"],
@@ -421,10 +422,17 @@ def test_a_signal_to_one_process_ends_all_to_be_run_again(port, number):
         assert process.stdout and process.stderr
         assert process.stdout.readline() == "joined\n", process.stderr.read()
     processes[1].send_signal(number)
+    if number == signal.SIGSTOP:
+        processes[0].wait(120)
+        processes[1].send_signal(signal.SIGCONT)  # to hear that all end
     ended = [process.communicate(timeout=120) for process in processes]
     if number == signal.SIGKILL:
         assert [process.returncode for process in processes] == [75, -number]
         assert "error: process 1 of 2 (" in ended[0][1] and ") was killed" in ended[0][1]
+    elif number == signal.SIGSTOP:
+        assert processes[0].returncode == 75
+        assert "error: process 1 of 2 (" in ended[0][1] and ") gives no sign of life for 10 s" in ended[0][1]
+        assert processes[1].returncode in (75, -signal.SIGABRT)  # JAX may be the first to tell it
     else:
         assert [process.returncode for process in processes] == [75, 75], ended
         assert len({said.splitlines()[-1] for said, _ in ended}) == 1  # the step; before it stand lines of the runtime
