@@ -571,11 +571,12 @@ def test_real_images_under_all_orientations(file, n_gallery, n_queries, ways):
     query[:20] = np.stack([group[i % len(group)].apply(gallery[n_gallery // 24 * i]) for i in range(20)])
 
     def unit(x):
-        x = x.reshape(len(x), -1).astype(np.float64)
-        x -= x.mean(1, keepdims=True)
-        return x / np.linalg.norm(x, axis=1, keepdims=True)
+        x = x.astype(np.float64)
+        x -= x.mean(tuple(range(1, x.ndim)), keepdims=True)
+        return x / np.linalg.norm(x.reshape(len(x), -1), axis=1).reshape(-1, *(1,) * (x.ndim - 1))
 
-    scores = np.stack([unit(query) @ unit(turn.apply(gallery, leading=1)).T for turn in group])
+    of_query, of_gallery = unit(query).reshape(len(query), -1), unit(gallery)
+    scores = np.stack([of_query @ turn.apply(of_gallery, leading=1).reshape(len(gallery), -1).T for turn in group])
     scores = np.round(scores, 9)
     best, orientation = scores.max(0), scores.argmax(0)
     for name, devices in itertools.product(ways, (1, 8)):
