@@ -221,7 +221,8 @@ def damaged(lab: Lab, run: Path) -> str:
     until = STEPS - EVERY
     Training(lab, run, 1, f"--config.steps={until}").end()
     newest, before = saves(run)[-1], saves(run)[-2]
-    files = [file for file in sorted((run / "checkpoints" / str(newest)).rglob("*")) if file.is_file()]
+    part = run / "checkpoints" / str(newest) / lab.rng.choice(["", "state", "state", "position", "digests"])
+    files = [file for file in sorted(part.rglob("*")) if file.is_file()]
     file, how = lab.rng.choice(files), lab.rng.choice(["cut", "changed", "lost"])
     data = bytearray(file.read_bytes())
     if how == "lost":
