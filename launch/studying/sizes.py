@@ -17,6 +17,7 @@ from memjax.data.store import is_store
 from memjax.digest import settings_digest
 
 _CHECKPOINTS = 2  # kept of a training; one more where one is protected
+_WEIGHTS = 3  # files kept at most: of two looks, and what it ended with
 _PAGE_BYTES = 3_000_000  # of a report with its figures
 _COARSE = 32  # voxels across a head whose slices are counted
 _ROW_BYTES = 300  # of an image in an audit's tables and kept searches
@@ -109,7 +110,7 @@ class Sizes:
         kept = 0 if before else min(_CHECKPOINTS, stage.mark // config["every"]["save"] + 1) + bool(looks)
         return Work(
             images=images,
-            size_bytes=kept * model.state_bytes + (looks or 1) * model.weights_bytes,
+            size_bytes=kept * model.state_bytes + min(looks or 1, _WEIGHTS) * model.weights_bytes,
             rates=[
                 Rate((stage.kind, _like(stage), data.shape), images),
                 Rate((stage.kind, config["task"]), images * model.parameters * math.prod(data.shape[:-1])),
