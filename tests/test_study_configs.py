@@ -65,6 +65,10 @@ def test_every_study_is_a_grid_that_can_be(study, scale):
     assert {cell.axes["model_size"] for cell in grid} - {""} == set(config.model_sizes)
     for axis, values in config.axes.items():  # and every value is in some cell
         assert {cell.axes[axis] for cell in grid} == set(values) - {None} or values == (None,)
+    for cell in grid:
+        made = config.generators.get(cell.axes["generator"], {})
+        batch = made.get("batch_size", made.get("autoencoder", {}).get("batch_size", 0))
+        assert cell.axes["n_train"] == 0 or cell.axes["n_train"] >= batch, f"{cell.name}: no batch of {batch}"
 
 
 def test_the_papers_claims_all_have_a_study():

@@ -8,7 +8,7 @@ Effective model memorization: the largest N at which 90 % of the samples lie thr
 than to the second nearest, trained until nothing more is memorized. The paper finds it for CIFAR-10 at 40,000 epochs.
 
 So the ladder begins with few images, each seen many thousand times; the best training length counts. `small`: 128,000
-images seen, 16,000 epochs of 8 images.
+images seen, 8,000 epochs of 16 images, which are a batch.
 """
 
 from ml_collections import config_dict
@@ -26,10 +26,10 @@ GRIDS = {
     "small": {
         "source": ("chest",),
         "generator": ("ddpm",),
-        "n_train": (8, 16, 32, 64),
+        "n_train": (16, 32, 64, 128),
         "images_seen": (64_000, 128_000),
     },
-    "smoke": {"source": ("chest",), "generator": ("ddpm",), "n_train": (4, 8), "images_seen": (32, 64)},
+    "smoke": {"source": ("chest",), "generator": ("ddpm",), "n_train": (8, 16), "images_seen": (32, 64)},
 }
 
 
