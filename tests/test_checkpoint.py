@@ -11,7 +11,8 @@ import socket
 import subprocess
 import sys
 import time
-from typing import NamedTuple
+import types
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -399,6 +400,21 @@ def test_orbax_keeps_quiet(tmp_path, caplog, capfd):
         assert restored(tmp_path)[0] == 3
     assert [record for record in caplog.records if record.name == "absl"] == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_writes_that_end_after_a_failed_save_are_no_news(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    for _ in range(2):
+        Checkpoints(tmp_path).close()
+
+    late = types.SimpleNamespace(exc_value=RuntimeError("Event loop is closed"), object=None, err_msg=None)
+    other = types.SimpleNamespace(exc_value=RuntimeError("Event loop is closed"), object=saved, err_msg=None)
+    hook: Any = sys.unraisablehook
+    hook(late)
+    assert told == []
+    hook(other)
+    assert told == [other]
 
 
 def test_digests_are_those_of_the_files(tmp_path):

@@ -14,6 +14,7 @@ import dataclasses
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ class Checkpoints:
         self._protected = _Protected(self._read_kept())
         self._damaged: list[int] = []  # newer than what was restored
         logging.getLogger("absl").addFilter(_is_news)
+        if not isinstance(sys.unraisablehook, _WithoutLateWrites):
+            sys.unraisablehook = _WithoutLateWrites(sys.unraisablehook)
         registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
         # The order matters: items are finished in turn, and digests are of what is finished.
         for item, handler, asked in (
@@ -226,6 +229,21 @@ class _DigestsSave(ocp.args.CheckpointArgs):
 @dataclasses.dataclass
 class _DigestsRestore(ocp.args.CheckpointArgs):
     """Asks for them back."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _WithoutLateWrites:
+    """Python's hook for errors that nobody can catch, without TensorStore's of the writes that a failed save left.
+
+    When a write fails, on a full disk, orbax ends its event loop, and writes that end later have nobody to tell.
+    """
+
+    before: Callable[[Any], object]
+
+    def __call__(self, unraisable: Any) -> None:
+        if unraisable.object is None and str(unraisable.exc_value) == "Event loop is closed":
+            return
+        self.before(unraisable)
 
 
 def _damage(folder: Path) -> str:
