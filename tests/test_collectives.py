@@ -89,8 +89,10 @@ def test_copies_of_a_model_exchange_gradients_and_small_sums(name, times):
 
 
 def test_descriptors_meet_but_not_the_images_that_they_are_of():
-    text, _ = compiled("descriptor", fsdp=1)  # a loss that compares all of a batch, outside the network
-    assert [one for one in of_batch(text) if "Net)" in one[2] and one[0] != "all-reduce"] == []
+    text, _ = compiled("descriptor", fsdp=1)
+    sizes = sorted((kind, math.prod(dims)) for kind, dims, _ in of_batch(text))
+    names, descriptors = ("all-gather", OWN), ("all-gather", OWN * 128)
+    assert sizes == [names, names, descriptors, descriptors], "ids and patients, images and views"
 
 
 def test_split_parameters_travel_and_not_what_they_are_applied_to(monkeypatch):

@@ -140,14 +140,17 @@ class DescriptorTask:
     def step(self, state: State, batch: Batch) -> tuple[State, Metrics]:
         """Return the state one step later, and scalars to tell."""
         key = key_at(key_for(self._seed, "dropout"), state.step) if self.descriptor.has_dropout else None
+        everywhere = replicated(self._mesh)
+        about = jax.lax.with_sharding_constraint({name: batch[name] for name in ("id", "patient")}, everywhere)
 
         def mean_loss(params: Tree) -> tuple[Float[Array, ""], tuple[Float[Array, "b d"], Float[Array, "b d"]]]:
-            image, view = self._pairs(params, batch, key)
-            return self._loss(image, view, batch).mean(), (image, view)
+            # Every device compares all: left to XLA, comparisons of b x b x d numbers travel instead of descriptors.
+            pairs = jax.lax.with_sharding_constraint(self._pairs(params, batch, key), everywhere)
+            return self._loss(*pairs, about).mean(), pairs
 
         (loss, (image, view)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
         state, metrics = updated(state, gradient, self._optimizer, self._ema, self.batch_size)
-        is_stranger = contrastive.strangers(batch["id"], batch["patient"])
+        is_stranger = contrastive.strangers(about["id"], about["patient"])
         if self._loss.score == "cosine":
             image, view = contrastive.unit(image), contrastive.unit(view)
         distance = contrastive.squared_distances(view, image)
