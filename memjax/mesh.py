@@ -35,7 +35,7 @@ def train_mesh(fsdp: int = 1, n_devices: int | None = None, *, devices: Sequence
         raise UserError(f"--devices={n_devices}, but there are {len(devices)}; give 1 to {len(devices)}.")
     if fsdp < 1 or n_devices % fsdp:
         fitting = ", ".join(str(d) for d in range(1, n_devices + 1) if n_devices % d == 0)
-        raise UserError(f"--fsdp={fsdp} does not divide {n_devices} devices; give one of {fitting}.")
+        raise UserError(f"--config.fsdp={fsdp} does not divide {n_devices} devices; give one of {fitting}.")
     shape = (n_devices // fsdp, fsdp)
     return jax.make_mesh(shape, (DATA, FSDP), axis_types=(AxisType.Auto,) * 2, devices=devices[:n_devices])
 

@@ -95,7 +95,7 @@ def test_what_sampling_refuses(run, tmp_path):
     ([SMOKE, "--config.model.mults=(1,2,2,2,2,2)", "--devices=1"], ["16 x 16", "32"]),
     ([SMOKE, "--config.diffusion.target=noise"], ["diffusion.target"]),
     ([SMOKE, "--config.every.log=0"], ["every.log=0"]),
-    ([SMOKE, "--config.fsdp=3"], ["--fsdp=3"]),
+    ([SMOKE, "--config.fsdp=3"], ["--config.fsdp=3"]),
     ([SMOKE, "--profile=5,3"], ["--profile"]),
     ([SMOKE, "--data=nowhere"], ["nowhere"]),
     ([SMOKE, "--heldout=nowhere"], ["--heldout=nowhere without --data"]),

@@ -206,8 +206,9 @@ def check_group(group: Group, space: tuple[int, ...]) -> None:
             f"images of {' x '.join(map(str, space))} have no orientation {wrong[0]}; they allow "
             f"{', '.join(g.name for g in allowed)}."
         )
-    known = {_matrix(g).tobytes() for g in group}
-    closed = all((_matrix(a) @ _matrix(b)).tobytes() in known for a in group for b in group)
+    matrices = [_matrix(g) for g in group]
+    known = {matrix.tobytes() for matrix in matrices}
+    closed = all((a @ b).tobytes() in known for a in matrices for b in matrices)
     flips = [g.flips for g in group if g.axes == group[0].axes]
     in_order = tuple(Orientation(turn.axes, flip) for turn in group[:: len(flips)] for flip in flips) == group
     if not closed or not in_order or group[0] != allowed[0]:
