@@ -145,8 +145,8 @@ class DescriptorTask:
 
         def mean_loss(params: Tree) -> tuple[Float[Array, ""], tuple[Float[Array, "b d"], Float[Array, "b d"]]]:
             # Every device compares all: left to XLA, comparisons of b x b x d numbers travel instead of descriptors.
-            pairs = jax.lax.with_sharding_constraint(self._pairs(params, batch, key), everywhere)
-            return self._loss(*pairs, about).mean(), pairs
+            image, view = jax.lax.with_sharding_constraint(self._pairs(params, batch, key), everywhere)
+            return self._loss(image, view, about).mean(), (image, view)
 
         (loss, (image, view)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
         state, metrics = updated(state, gradient, self._optimizer, self._ema, self.batch_size)
