@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from jax.experimental import multihost_utils
 
 from memjax.artifacts.images import grid, write_png
 from memjax.train.patience import Patience
@@ -86,6 +87,8 @@ class Looks:
                 self._draw(name, step, images)
         if "monitor" in due and self._monitor:
             found, is_copying = self._monitor(step, state)
+            # Each process has searched by itself. Unlike processors may round apart, and some would end, some go on.
+            is_copying = bool(multihost_utils.broadcast_one_to_all(np.bool_(is_copying)))
             self._tell(step, found, told)
         return Seen(is_best=is_best, is_copying=is_copying, is_over=is_over)
 
