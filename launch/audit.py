@@ -117,10 +117,7 @@ def _stores(given: "dict[Role, Input]", how: "Preparation", cache: Path, team: "
     places = team.follow({role: str(store.path) for role, store in stores.items()})
 
     def seen(path: Path) -> Store:
-        return wait_to_see(
-            lambda: Store.open(path) if is_store(path) else None,
-            f"process 0 has found {path}, which is not to be seen here; use a folder that all hosts share.",
-        )
+        return wait_to_see(lambda: Store.open(path) if is_store(path) else None, f"process 0 has found {path}")
 
     return stores or {role: seen(Path(places[role])) for role in given}
 

@@ -42,12 +42,12 @@ class Team:
 ALONE = Team()
 
 
-def wait_to_see(look: Callable[[], T | None], otherwise: str) -> T:
+def wait_to_see(look: Callable[[], T | None], what: str) -> T:
     """Return what another process has written, once this one sees it, too.
 
     Args:
       look: looks for it; None: it is not to be seen yet.
-      otherwise: what to tell if it does not appear.
+      what: who has written it where, as the beginning of a sentence: "process 0 has written FILE".
 
     Raises:
       UserError: it does not.
@@ -55,6 +55,6 @@ def wait_to_see(look: Callable[[], T | None], otherwise: str) -> T:
     end = time.monotonic() + _SEEN_S
     while (found := look()) is None:
         if time.monotonic() > end:
-            raise UserError(otherwise)
+            raise UserError(f"{what}, which this process does not see; use a folder that all hosts share.")
         time.sleep(0.2)
     return found

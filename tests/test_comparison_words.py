@@ -54,6 +54,17 @@ def test_none_found_is_not_taken_for_none(two):
     assert many["B"].copies_more_than(many["A"]) and not many["A"].copies_more_than(many["B"])
 
 
+def test_a_set_that_lies_too_near_is_undecided_though_nothing_is_called(two):
+    near, far = (with_copies(two["DDPM"], 0, 0, 0, n_beyond=20, p_beyond=p) for p in (1e-6, 0.3))
+    found = audited({"A": near, "B": far})
+    assert comparison_words.verdict(found) == "Undecided"
+    assert "the images from A lie nearer to the training images than chance" in comparison_words.sentence(found)
+    assert "give held-out images of more patients" in " ".join(comparison_words.conclusions(found))
+    assert comparison_words.verdict(audited({"A": far, "B": far})) == "No copies found"
+    copying = audited({"A": near, "B": with_copies(two["DDPM"], 20, 15, 26)})
+    assert comparison_words.verdict(copying) == "Copies found: B"
+
+
 def test_own_thresholds_alone_do_not_rank(two):
     few_above = with_copies(two["StyleGAN2"], 20, 15, 26)
     many_above = with_copies(two["DDPM"], 10, 6, 14)

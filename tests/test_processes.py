@@ -176,7 +176,7 @@ def test_hosts_that_do_not_go_together_are_told_so(stores, tmp_path, monkeypatch
     monkeypatch.setattr("memjax.team._SEEN_S", 0.3)
     ended = by_team(2, lambda team: searched(stores, team, "symmetric", tmp_path / f"host{team.index}"))
     assert all(isinstance(error, UserError | threading.BrokenBarrierError) for error in ended)
-    assert any("put it into a folder that all hosts share" in str(error) for error in ended)
+    assert any("use a folder that all hosts share" in str(error) for error in ended)
     meshes = [audit_mesh(1), audit_mesh(2)]
     ended = by_team(2, lambda team: searched(stores, team, "symmetric", tmp_path, mesh=meshes[team.index]))
     assert "process 1 searches with 2 devices, process 0 with 1" in str(ended[1])

@@ -93,6 +93,7 @@ def test_a_cell_that_cannot_be_decided_is_told(tmp_path):
     said = "1 cell no image can be called a copy, but the images are nearer"
     assert any(said in alert.text for alert in words.alerts([near, clean, sure]))
     assert not any("no image can be called" in alert.text for alert in words.alerts([clean, sure]))
+    assert (words.found([near, clean], []), words.found([clean, sure], [])) == ("Undecided", "No copies found")
 
 
 def test_a_new_report_replaces_the_old_one_and_leaves_the_rest(tmp_path):

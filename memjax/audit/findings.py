@@ -115,6 +115,14 @@ class Decision:
     n_beyond: int  # synthetic images that score higher than every held-out image; 0 without a null
     p_beyond: float  # the chance of so many, if they showed unseen patients; nan without a null
 
+    @property
+    def is_undecided(self) -> bool:
+        """No image can be called, but the set lies nearer than unseen patients' images do.
+
+        That is so where the held-out patients are few: no p-value is then small enough, even of exact copies.
+        """
+        return self.is_clean and is_beyond_chance(self.p_beyond)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Detected:
@@ -242,13 +250,10 @@ class Findings:
 
     @property
     def verdict(self) -> Verdict:
-        """In a word; undecided where no image can be called, but the set lies nearer than unseen patients' images do.
-
-        That is so where the held-out patients are few: no p-value is then small enough, even of exact copies.
-        """
+        """In a word."""
         if not self.is_clean:
             return "copies found"
-        return "undecided" if is_beyond_chance(self.decision.p_beyond) else "no copies found"
+        return "undecided" if self.decision.is_undecided else "no copies found"
 
 
 def is_beyond_chance(p_beyond: float) -> bool:

@@ -94,8 +94,7 @@ def _kept(
     path = folder / f"{name}-{settings_digest([__version__, asked])[:16]}.npz"
     kept = _whole(path, check) if team.index == 0 else None
     if team.follow(kept is not None):
-        otherwise = f"process 0 has found {path}, which is not to be seen here; use a folder that all hosts share."
-        return kept or wait_to_see(lambda: _whole(path, check), otherwise)
+        return kept or wait_to_see(lambda: _whole(path, check), f"process 0 has found {path}")
     arrays = search(path.with_suffix(".unfinished"))
     if team.index > 0:
         return arrays

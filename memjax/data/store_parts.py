@@ -62,11 +62,7 @@ class Parts:
                 part = self._read(folder)
                 return count == 0 or (part is not None and len(part.units) >= count) or None
 
-            wait_to_see(
-                look,
-                f"process {index} has written {count} images into {folder}, which process 0 does not see; give a place "
-                "in a folder that all hosts share.",
-            )
+            wait_to_see(look, f"process {index} has written {count} images into {folder}")
 
     def take(self, unit: str) -> NewItem | None:
         """Return an image that was there when `look` was called; None: it was not, or is not what was written."""

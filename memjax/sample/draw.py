@@ -136,10 +136,7 @@ def own_share(seed_ids: Sequence[int], team: Team) -> Sequence[int]:
 
 def _seen(out: Path) -> Store:
     """Return a store that another process may have finished just now."""
-    return wait_to_see(
-        lambda: Store.open(out) if is_store(out) else None,
-        f"process 0 has finished {out}, which is not to be seen here; give a place in a folder that all hosts share.",
-    )
+    return wait_to_see(lambda: Store.open(out) if is_store(out) else None, f"process 0 has finished {out}")
 
 
 def _source(seed_id: int) -> str:

@@ -59,14 +59,15 @@ def render(
     done = [row for row in rows if row.status == "done"]
     asked = trained(rows) or done  # that a control which hands back training images copies is no finding
     copying = [row for row in asked if row.memorization is not None and not row.memorization.is_clean]
+    found = words.found(asked, copying)
     return fill(
         "study.html",
         folder=_FOLDER,
         title=title,
         question=question,
-        found=words.found(asked, copying),
+        found=found,
         answer=words.answer(rows, verdicts),
-        is_clean=not copying,
+        is_clean=found == "No copies found",
         headlines=words.headlines(rows, verdicts),
         alerts=words.alerts(rows),
         verdicts=verdicts,

@@ -54,7 +54,8 @@ def found(done: Sequence[Row], copying: Sequence[Row]) -> str:
     if not done:
         return "Not known yet"
     if not copying:
-        return "No copies found"
+        is_undecided = any(row.memorization and row.memorization.is_undecided for row in done)
+        return "Undecided" if is_undecided else "No copies found"
     return "Copies found" if len(done) == 1 else f"Copies found in {part_of(len(copying), len(done))} cells"
 
 

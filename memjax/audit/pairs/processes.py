@@ -52,4 +52,4 @@ def _seen(file: Path, key: str, done: int) -> Arrays:
         arrays = read_arrays(file, key)
         return arrays if arrays is not None and int(arrays["done"]) == done else None
 
-    return wait_to_see(look, f"{file} is not to be seen by all processes; put it into a folder that all hosts share.")
+    return wait_to_see(look, f"another process has written {file}")

@@ -64,7 +64,6 @@ def render(generators: Mapping[str, Audited], chart: Chart, *, command: str) -> 
     return fill(
         "comparison.html",
         alerts=_alerts(generators),
-        is_clean=all(audited.findings.decision.is_clean for audited in generators.values()),
         verdict=comparison_words.verdict(generators),
         sentence=comparison_words.sentence(generators),
         headlines=[_headline(name, audited) for name, audited in generators.items()],

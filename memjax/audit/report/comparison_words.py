@@ -15,7 +15,7 @@ def verdict(generators: Mapping[str, Audited]) -> str:
     """Return what was found, by generator, in a few words."""
     copying = [name for name, audited in generators.items() if not audited.findings.decision.is_clean]
     if not copying:
-        return "No copies found"
+        return "Undecided" if _undecided(generators) else "No copies found"
     return "Copies found" if len(generators) == 1 else f"Copies found: {listed(copying)}"
 
 
@@ -25,7 +25,8 @@ def sentence(generators: Mapping[str, Audited]) -> str:
     if not others:
         return words.verdict_sentence(first.findings)
     if all(audited.findings.decision.is_clean for audited in generators.values()):
-        return _all_clean(generators)
+        near = _undecided(generators)
+        return _near(list(near)) if near else _all_clean(generators)
     if not all(first.copies_more_than(other) for _, other in others):
         told = listed([f"{_copies(audited)} images from {name}" for name, audited in generators.items()])
         return f"Which generator copies most cannot be told: {told} are copies."
@@ -57,10 +58,11 @@ def thresholds(generators: Mapping[str, Audited]) -> str:
 def conclusions(generators: Mapping[str, Audited]) -> list[str]:
     """Return what the comparison says."""
     copying = [audited for audited in generators.values() if not audited.findings.decision.is_clean]
-    said = words.meaning((copying or list(generators.values()))[0].findings)
+    near = list(_undecided(generators).values())
+    said = words.meaning((copying or near or list(generators.values()))[0].findings)
     ranked = _by_copies(generators)
     if len(ranked) == 1 or not copying:
-        return said if copying else said[:1]
+        return said if copying or near else said[:1]
     alike = [(one, two) for (one, a), (two, b) in pairwise(ranked) if not a.copies_more_than(b)]
     if not alike:
         order = ", ".join(name for name, _ in ranked)
@@ -89,6 +91,18 @@ def _by_copies(generators: Mapping[str, Audited]) -> list[tuple[str, Audited]]:
 
 def _copies(audited: Audited) -> str:
     return part_of(audited.findings.decision.n_copies.value, audited.n)
+
+
+def _undecided(generators: Mapping[str, Audited]) -> dict[str, Audited]:
+    """Return the generators none of whose images can be called, but whose sets are nearer than chance explains."""
+    return {name: audited for name, audited in generators.items() if audited.findings.decision.is_undecided}
+
+
+def _near(names: list[str]) -> str:
+    return (
+        f"No single image can be called a copy, but the images from {listed(names)} lie nearer to the training images "
+        "than chance explains; with so few unseen patients it cannot be told which ones are copies."
+    )
 
 
 def _all_clean(generators: Mapping[str, Audited]) -> str:

@@ -92,7 +92,7 @@ def headlines(findings: Findings) -> list[Headline]:
     copies = Headline(
         part=count(decision.n_copies.value),
         whole=count(n_synthetic),
-        what="synthetic images are copies of training images",
+        what=f"synthetic images {'can be called' if decision.is_undecided else 'are'} copies of training images",
         notes=(share_note(decision.n_copies, n_synthetic), chance_note(decision)),
     )
     n_patients = findings.train.n_patients
