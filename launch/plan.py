@@ -36,6 +36,9 @@ _DATA = flags.DEFINE_string("data", None, "An image store whose images have this
 _PROGRAMS = flags.DEFINE_list("programs", list(_ALL), f"What is compiled: {', '.join(_ALL)}.")
 _OUT = flags.DEFINE_string("out", None, "Write everything to this file, as JSON.")
 _CACHE = flags.DEFINE_string("cache", None, "A folder of what was compiled before, kept from run to run.")
+_QUICK = flags.DEFINE_bool(
+    "quick", False, "Compile with the least effort: sooner told, and somewhat more of everything."
+)
 _SEARCH = flags.DEFINE_bool("search", False, "Find the largest batch that fits, and settings that make it fit.")
 _GROWTH = flags.DEFINE_bool("growth", False, "Go through all sizes of the topologies' machines.")
 _MOST = flags.DEFINE_integer("most", 256, "--growth: up to so many devices.", lower_bound=1)
@@ -62,7 +65,7 @@ def main() -> None:
     from launch.planning.planner import Planner, as_json
     from memjax.whole import whole_file
 
-    planner = Planner(config, shape, remembered=boot.place_if_given(_CACHE), tell=boot.say)
+    planner = Planner(config, shape, quick=_QUICK.value, remembered=boot.place_if_given(_CACHE), tell=boot.say)
     print(f"{_name()}, images of {' x '.join(map(str, shape))}\n", flush=True)
     found: dict[str, Any] = {"config": config, "shape": shape, "topologies": {}}
     refused: list[str] = []

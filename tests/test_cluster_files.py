@@ -1,6 +1,6 @@
 """The files for clusters: their own languages can read them, they hand on flags and signals, they start again.
 
-Whether a real Slurm takes its files is seen with tests/slurm/one_machine.sh and training.sh; stand-ins have its and
+Whether a real Slurm takes its files is seen with tests/slurm/run.sh and study.sh; stand-ins have its and
 Google's place here.
 """
 
@@ -18,7 +18,7 @@ from absl import flags
 from launching import launch
 
 ROOT = Path(__file__).parent.parent
-BATCH = [ROOT / "launch/slurm/train.sbatch", ROOT / "launch/slurm/train_many.sbatch"]
+RUN = ROOT / "launch/slurm/run.sbatch"
 STUDY = ROOT / "launch/slurm/study.sbatch"
 JOBSETS = sorted((ROOT / "launch/kubernetes").glob("*.yaml"))
 TPU = ROOT / "launch/tpu/train.sh"
@@ -81,14 +81,14 @@ def known_flags(*launchers: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "script", [*BATCH, STUDY, TPU, *sorted(ROOT.glob("tests/slurm/*.sh"))], ids=lambda path: path.name
+    "script", [RUN, STUDY, TPU, *sorted(ROOT.glob("tests/slurm/*.sh"))], ids=lambda path: path.name
 )
 def test_bash_can_read_it(script):
     checked = subprocess.run(["bash", "-n", script], capture_output=True, text=True)
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("script", [*BATCH, STUDY], ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", [RUN, STUDY], ids=lambda path: path.stem)
 def test_directives_save_and_queue_up_again(script):
     lines = script.read_text().splitlines()
     assert lines[0] == "#!/bin/bash"
@@ -105,19 +105,17 @@ def test_directives_save_and_queue_up_again(script):
         assert re.fullmatch(r"\d+-\d+", directives["array"]) and {"%A", "%a"} <= logs  # one for each task
         return
     # One process a node, which has all of its GPUs.
-    nodes = directives["nodes"], directives.get("ntasks"), directives.get("ntasks-per-node")
-    assert nodes == (("1", "1", None) if script.stem == "train" else ("4", None, "1"))
+    assert (directives["nodes"], directives["ntasks-per-node"]) == ("1", "1")
     assert "%j" in logs
 
 
-@pytest.mark.parametrize("script", BATCH, ids=lambda path: path.stem)
 @pytest.mark.parametrize(
     ("how", "restarts", "again"),
     [(0, "0", False), (1, "0", False), (2, "0", False), (130, "0", False), (75, "0", True), (75, "19", True),
      (75, "20", False), (137, "0", True)],
 )  # fmt: skip
-def test_who_asks_for_it_or_was_killed_queues_up_again_so_many_times(script, folder, how, restarts, again):
-    job = start(script, folder, "--workdir=a b", how=how, SLURM_RESTART_COUNT=restarts)
+def test_who_asks_for_it_or_was_killed_queues_up_again_so_many_times(folder, how, restarts, again):
+    job = start(RUN, folder, "train", "--workdir=a b", how=how, SLURM_RESTART_COUNT=restarts)
     said, _ = job.communicate(timeout=60)
     assert job.returncode == how, said
     assert calls(folder) == [
@@ -125,6 +123,22 @@ def test_who_asks_for_it_or_was_killed_queues_up_again_so_many_times(script, fol
         *(["scontrol requeue 8"] if again else []),
     ]
     assert ("queues up again" in said) == again and ("no more of them" in said) == (restarts == "20")
+
+
+def test_others_than_trainings_have_their_own_flags_alone(folder):
+    """3 is an audit that found copies: no reason to run it again."""
+    job = start(RUN, folder, "audit", "--train=a b", how=3)
+    said, _ = job.communicate(timeout=60)
+    assert (job.returncode, said) == (3, "")
+    assert calls(folder) == ["<-m> <launch.audit> <--train=a b> "]
+
+
+@pytest.mark.parametrize("given", [[], ["--workdir=run"]])
+def test_what_is_to_be_run_must_be_said(folder, given):
+    job = start(RUN, folder, *given, how=0)
+    said, _ = job.communicate(timeout=60)
+    assert job.returncode == 2 and said.startswith("error: say first what is to be run") and said.count("\n") == 1
+    assert calls(folder) == []
 
 
 @pytest.mark.parametrize("status", [0, 1, 2])
@@ -135,11 +149,12 @@ def test_a_study_has_flags_and_hands_on_its_exit_status(folder, status):
     assert calls(folder) == ["<-m> <launch.study> <--workdir=a b> "]
 
 
-@pytest.mark.parametrize("script", [*BATCH, STUDY], ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", [RUN, STUDY], ids=lambda path: path.stem)
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
 def test_signals_are_handed_on(script, folder, number):
     """SIGTERM to the script is how a person ends it, and a cluster that puts the job back itself."""
-    job = start(script, folder, how="waits", **(_TASK if script == STUDY else {}))
+    given, environment = ([], _TASK) if script == STUDY else (["train"], {})
+    job = start(script, folder, *given, how="waits", **environment)
     end = time.monotonic() + 30
     while not calls(folder) and time.monotonic() < end:
         time.sleep(0.01)
@@ -207,7 +222,7 @@ def test_a_tpu_slice_that_is_taken_away_is_made_anew(folder, status, more):
 def test_the_page_names_what_there_is():
     text = (ROOT / "docs/clusters.md").read_text()
     files = set(re.findall(r"launch/[\w/]+\.(?:sbatch|yaml|sh)", text))
-    assert {path.relative_to(ROOT).as_posix() for path in [*BATCH, *JOBSETS, TPU]} <= files
+    assert {path.relative_to(ROOT).as_posix() for path in [RUN, STUDY, *JOBSETS, TPU]} <= files
     assert all((ROOT / path).exists() for path in files)
     schedulers = {"nodes", "signal"}
     assert set(re.findall(r"--([a-z]\w*)(?![\w-])", text)) - schedulers <= known_flags("train", "sample", "audit")

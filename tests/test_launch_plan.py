@@ -129,9 +129,11 @@ def test_a_sharded_program_costs_what_it_must(tmp_path):
     summed = sum(size for (kind, _), size in by_kind.items() if kind in ("all-reduce", "reduce-scatter"))
     assert half <= summed <= 3.1 * half and len(by_kind) <= 3, by_kind
     assert cost.fits and cost.unknown_loops == 0
-    assert (
-        cost_of(dataclasses.replace(program, lowered=_Refusing(lowered)), parse("cpu:8"), remembered=tmp_path) == cost
-    )
+    again = dataclasses.replace(program, lowered=_Refusing(lowered))
+    assert cost_of(again, parse("cpu:8"), remembered=tmp_path) == cost
+    quick = cost_of(program, parse("cpu:8"), quick=True, remembered=tmp_path)
+    assert quick.is_quick and quick.flops == cost.flops, "less effort is another cost of the same work"
+    assert "least effort" in tell.told(quick) and "least effort" not in tell.told(cost)
 
 
 class _Refusing:
@@ -239,6 +241,7 @@ def made(topology: str, need: int, *, images: int = 64, state: int = 10, seconds
         collectives=[(Collective("all-reduce", 8, 4, False), 2.0)],
         unknown_loops=0,
         compile_s=1.0,
+        is_quick=False,
     )
 
 
@@ -268,7 +271,7 @@ class _Fake(Planner):
 
 
 def test_what_does_not_fit_says_the_smallest_topology_that_would(capsys):
-    plan = _Fake(ddpm.get_config("brats20").to_dict(), (256, 256, 5), remembered=None, tell=print)
+    plan = _Fake(ddpm.get_config("brats20").to_dict(), (256, 256, 5), quick=False, remembered=None, tell=print)
     here = parse("v5e:2x2")
     found, sentence = plan.searched(here, plan.train(here, {}), is_whole=False)
     assert "v5e:4x4" in sentence and "does not fit on v5e:2x2" in sentence, sentence
@@ -280,7 +283,11 @@ def test_what_does_not_fit_says_the_smallest_topology_that_would(capsys):
     never = lambda there: made(str(there), 2 * there.of.memory_bytes, state=2 * there.of.memory_bytes)  # noqa: E731
     assert smallest_topology(never(here), here, 64, never) is None
     parts = _Fake(
-        {**ddpm.get_config("brats20").to_dict(), "microbatches": 8}, (256, 256, 5), remembered=None, tell=print
+        {**ddpm.get_config("brats20").to_dict(), "microbatches": 8},
+        (256, 256, 5),
+        quick=False,
+        remembered=None,
+        tell=print,
     )
     found, sentence = parts.searched(here, parts.train(here, {}), is_whole=False)
     assert not found and "nor does it on any larger" in sentence, "8 images at a time do not divide over 16 devices"
@@ -288,7 +295,7 @@ def test_what_does_not_fit_says_the_smallest_topology_that_would(capsys):
 
 def test_batches_that_are_tried_divide_into_the_groups_that_a_discriminator_compares(capsys):
     config = stylegan2.get_config("brats20").to_dict()
-    plan = _Fake(config, (256, 256, 5), remembered=None, tell=print)
+    plan = _Fake(config, (256, 256, 5), quick=False, remembered=None, tell=print)
     found, _ = plan.searched(parse("v5e:2x2"), plan.train(parse("v5e:2x2"), {"batch_size": 8}), is_whole=True)
     tried = found["largest_batch"]["tried"]
     assert len(tried) > 2 and not any(batch % config["discriminator"]["group"] for batch in tried), tried
@@ -297,9 +304,9 @@ def test_batches_that_are_tried_divide_into_the_groups_that_a_discriminator_comp
 def test_what_was_compiled_is_not_compiled_again(monkeypatch):
     program = Program(name="train", lowered=None, held={}, images=64, unit="images")
     monkeypatch.setattr(planner, "train_program", lambda config, shape, devices: program)
-    monkeypatch.setattr(planner, "cost_of", lambda program, topology, remembered: made(str(topology), 1 << 30))
+    monkeypatch.setattr(planner, "cost_of", lambda program, topology, quick, remembered: made(str(topology), 1 << 30))
     config, said = ddpm.get_config("cxr5216").to_dict(), []
-    plan = Planner(config, (256, 256, 1), remembered=None, tell=said.append)
+    plan = Planner(config, (256, 256, 1), quick=False, remembered=None, tell=said.append)
     first = plan.train(parse("cpu:4"), {})
     assert plan.train(parse("cpu:4"), {"fsdp": 1, "batch_size": config["batch_size"]}) is first and len(said) == 1
     assert plan.train(parse("cpu:4"), {"fsdp": 2}) is not first and plan.train(parse("cpu:8"), {}) is not first

@@ -19,7 +19,9 @@ from launch.planning.tally import Collective, tally
 from launch.planning.topologies import Topology
 from memjax.whole import whole_file
 
-_FORMAT = 2  # of what is remembered; another number forgets it
+_FORMAT = 3  # of what is remembered; another number forgets it
+# XLA's first level of optimizing, and the least effort within it.
+_QUICK = {"optimization_level": 19, "exec_time_optimization_effort": -1.0}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,7 @@ class Cost:
     collectives: Sequence[tuple[Collective, float]] | None  # and how often
     unknown_loops: int
     compile_s: float
+    is_quick: bool  # compiled with the least effort
 
     @property
     def where(self) -> Topology:
@@ -111,38 +114,40 @@ def bound(
     )
 
 
-def cost_of(program: Program, topology: Topology, *, remembered: Path | None = None) -> Cost:
+def cost_of(program: Program, topology: Topology, *, quick: bool = False, remembered: Path | None = None) -> Cost:
     """Compile a program and return its cost; compiled once for each folder `remembered`.
 
     Args:
       program: lowered for the topology's devices.
       topology: what they are.
+      quick: compile with the least effort, for a program that holds and moves somewhat more.
       remembered: a folder of costs that are known already; None: none are.
     """
     place = None
     if remembered is not None:
-        versions = (_FORMAT, jax.__version__, str(topology), program.shares)
+        versions = (_FORMAT, jax.__version__, str(topology), program.shares, quick)
         text = repr(versions) + program.lowered.as_text()
         place = remembered / f"{program.name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
         if place.is_file():
             return from_json(json.loads(place.read_text(encoding="utf-8")))
-    cost = _compiled(program, topology)
+    cost = _compiled(program, topology, quick)
     if place is not None:
         with whole_file(place) as partial:
             partial.write_text(json.dumps(to_json(cost)), encoding="utf-8")
     return cost
 
 
-def _compiled(program: Program, topology: Topology) -> Cost:
+def _compiled(program: Program, topology: Topology, quick: bool) -> Cost:
     start = time.perf_counter()
     about = {
         "program": program.name,
         "topology": str(topology),
         "images": program.images,
         "unit": program.unit,
+        "is_quick": quick,
     }
     try:
-        compiled = program.lowered.compile()
+        compiled = program.lowered.compile(_QUICK if quick else None)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

@@ -23,6 +23,7 @@ class Planner:
     Args:
       config: as `configs/` makes them.
       shape: of an image, [*space, channels].
+      quick: compile with the least effort.
       remembered: a folder of costs that are known; None: none.
       tell: called with what a person wants to know while it compiles.
     """
@@ -32,11 +33,13 @@ class Planner:
         config: Mapping[str, Any],
         shape: tuple[int, ...],
         *,
+        quick: bool,
         remembered: Path | None,
         tell: Callable[[str], object],
     ):
         self._config = config
         self._shape = shape
+        self._quick = quick
         self._remembered = remembered
         self._tell = tell
         self._trained: dict[tuple[Topology, str], Cost] = {}  # by what the config became
@@ -75,7 +78,7 @@ class Planner:
     def _cost(self, program: Program, topology: Topology, setting: Setting | None = None) -> Cost:
         changes = "".join(f", {key}={value}" for key, value in (setting or {}).items())
         self._tell(f"compiling {program.name} for {topology}{changes} …")
-        return cost_of(program, topology, remembered=self._remembered)
+        return cost_of(program, topology, quick=self._quick, remembered=self._remembered)
 
     def searched(self, topology: Topology, cost: Cost, *, is_whole: bool) -> tuple[dict[str, Any], str]:
         """Find what fits; return it as plain values, and a sentence if nothing does.

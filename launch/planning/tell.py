@@ -13,7 +13,8 @@ _PREALLOCATED = 0.75  # of a GPU's memory, JAX's default
 def told(cost: Cost) -> str:
     """Return one program's cost."""
     there = f"{cost.topology} ({cost.where.n_devices} x {cost.where.of.called})"
-    lines = [f"{cost.program} on {there}, {cost.images:,} {cost.unit} a run; compiled in {cost.compile_s:.0f} s"]
+    how = f"compiled in {cost.compile_s:.0f} s" + " with the least effort" * cost.is_quick
+    lines = [f"{cost.program} on {there}, {cost.images:,} {cost.unit} a run; {how}"]
     memory = {kind: size for kind, size in cost.memory.items() if size}
     for kind, size in sorted(memory.items(), key=lambda one: -one[1]):
         lines.append(f"  {kind:14}{gib(size):>12}")

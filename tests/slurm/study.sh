@@ -1,7 +1,7 @@
 #!/bin/bash
 # Submits launch/slurm/study.sbatch to a real Slurm of this one machine, and says what became of it.
 #
-#   apt-get install slurm-wlm munge; tests/slurm/one_machine.sh [FOLDER]
+#   apt-get install slurm-wlm munge; tests/slurm/study.sh [FOLDER]
 #
 # An array of three tasks shares out twelve pieces of work (a stand-in for `launch.study` with the real claims). One task
 # is sent back to the queue while it works, another hears USR1 as at the end of its time. Expected: every piece is done

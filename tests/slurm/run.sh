@@ -1,11 +1,12 @@
 #!/bin/bash
-# Submits launch/slurm/train.sbatch and train_many.sbatch to a real Slurm of this one machine, which it plays two nodes of.
+# Submits launch/slurm/run.sbatch to a real Slurm of this one machine, which it plays two nodes of.
 #
-#   apt-get install slurm-wlm munge; tests/slurm/training.sh [FOLDER]
+#   apt-get install slurm-wlm munge; tests/slurm/run.sh [FOLDER]
 #
 # 1. One process hears USR1, as at the end of its time: it saves, queues up again, goes on where it stopped, and ends.
 # 2. Two nodes are taken away for a job of more importance: both processes save one state, come back, and end.
 # 3. `scancel` ends a training for good, after a save.
+# 4. Two nodes draw, hear USR1, come back and draw the rest, and audit that: the bytes that one process writes.
 # Needs root, as slurmd does; everything is in FOLDER (a new one in /tmp) and ends with this script. No part of the test
 # suite: it takes Slurm, and some minutes.
 
@@ -47,8 +48,9 @@ back_at_once() {  # Slurm lets those that come back wait; we do not
 }
 
 echo "1. one node"
-sbatch --test-only "${slurm[@]}" "$memjax/launch/slurm/train.sbatch" "${training[@]}" --workdir="$PWD/one"
-job=$(sbatch "${slurm[@]}" "$memjax/launch/slurm/train.sbatch" "${training[@]}" --workdir="$PWD/one")
+file=$memjax/launch/slurm/run.sbatch
+sbatch --test-only "${slurm[@]}" "$file" train "${training[@]}" --workdir="$PWD/one"
+job=$(sbatch "${slurm[@]}" "$file" train "${training[@]}" --workdir="$PWD/one")
 until_it 300 "it trains" has_steps one 3
 scancel --batch --signal=USR1 "$job"
 back_at_once "$job"
@@ -58,8 +60,7 @@ told "$job"
 [ "$(cat one/complete)" = "${STEPS:-400}" ]
 
 echo "2. two nodes"
-file=$memjax/launch/slurm/train_many.sbatch
-job=$(sbatch "${slurm[@]}" --nodes=2 "$file" "${training[@]}" --workdir="$PWD/two" --coordinator=127.0.0.1:16880)
+job=$(sbatch "${slurm[@]}" --nodes=2 "$file" train "${training[@]}" --workdir="$PWD/two" --coordinator=127.0.0.1:16880)
 until_it 300 "it trains" has_steps two 3
 sbatch --parsable -p high --nodes=2 --exclusive --output=high.log --wrap 'sleep 1' > /dev/null
 until_it 120 "it gives way" is "$job" 'Restarts=1|JobState=COMPLETED'
@@ -72,12 +73,29 @@ told "$job"
 for run in one two; do echo "$run: $(tail -n 1 $run/metrics.jsonl | grep -oE '"(step|loss)": [^,]*' | paste -sd' ')"; done
 
 echo "3. scancel"
-job=$(sbatch "${slurm[@]}" --nodes=2 "$file" "${training[@]}" --workdir="$PWD/three" --coordinator=127.0.0.1:16880)
+job=$(sbatch "${slurm[@]}" --nodes=2 "$file" train "${training[@]}" --workdir="$PWD/three" --coordinator=127.0.0.1:16880)
 until_it 300 "it trains" has_steps three 3
 scancel "$job"
 until_it 60 "it ends" is "$job" 'JobState=CANCELLED'
 sleep 5
 told "$job"
 echo "saved: $(ls three/checkpoints)"
+echo "4. sampling and an audit"
+drawing=(--run="$PWD/one" --seeds=0:"${DRAWN:-600}" --batch=20)
+job=$(sbatch "${slurm[@]}" --nodes=2 "$file" sample "${drawing[@]}" --out="$PWD/drawn" --coordinator=127.0.0.1:16880)
+until_it 300 "both draw" eval '[ "$(ls -d drawn.parts/*.partial 2> /dev/null | wc -l)" = 2 ]'
+sleep 5
+scancel --batch --signal=USR1 "$job"
+back_at_once "$job"
+until_it 300 "it ends" is "$job" 'JobState=(COMPLETED|FAILED)'
+told "$job"
+"$PYTHON" -m launch.sample "${drawing[@]}" --out="$PWD/drawn_alone"
+auditing=(--train="$PWD/one/data/train" --synthetic="$PWD/drawn" --heldout="$PWD/one/data/heldout")
+job=$(sbatch "${slurm[@]}" --nodes=2 "$file" audit "${auditing[@]}" --out="$PWD/audit" --coordinator=127.0.0.1:16880)
+until_it 300 "it ends" is "$job" 'JobState=(COMPLETED|FAILED)'
+told "$job"
+"$PYTHON" -m launch.audit "${auditing[@]}" --out="$PWD/audit_alone" || [ $? = 3 ]
+for name in drawn audit; do diff -rq $name ${name}_alone | sed "s,$PWD/,," || true; done
+
 echo "left in the queue: $(squeue -h | wc -l); logs:"
-grep -H . ./memjax-train-*.log | grep -v Gloo
+grep -H . ./memjax-*.log | grep -v Gloo
