@@ -76,7 +76,7 @@ def test_an_exchange_of_the_batch_is_seen():
     ("name", "times"),
     [
         ("latents", 2.1),  # once for each part of a batch
-        ("stylegan2", 4.0),  # two phases of each network, whose real and drawn images are summed apart on processors
+        ("stylegan2", 3.0),  # two phases of each network; R1 and path lengths are sums of two derivatives
         ("autoencoder", 4.0),  # critics' moments; gradients before Winograd's sums, which are larger
     ],
 )

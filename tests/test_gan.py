@@ -110,6 +110,16 @@ def test_logits_are_one_an_image(small):
     assert logits.shape == (8,) and np.std(logits) > 1e-4
 
 
+def test_real_and_drawn_images_meet_no_others_than_their_own(small):
+    model, _, params, _, label, images = small
+    real, drawn = jnp.asarray(images), jnp.asarray(images[::-1] ** 3)
+    found = jit(model.compare)(params["discriminator"], real, drawn, label)
+    for logits, one in zip(found, (real, drawn), strict=True):
+        alone = jit(model.criticize)(params["discriminator"], one, label)
+        np.testing.assert_allclose(logits, alone, rtol=1e-5, atol=1e-6)
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [

@@ -105,6 +105,28 @@ class Gan:
         """Return one logit an image; consecutive images share their minibatch standard deviation."""
         return _applied(self.discriminator, discriminator, images, label)
 
+    def compare(
+        self,
+        discriminator: Tree,
+        real: Float[Array, "b h w c"],
+        drawn: Float[Array, "b h w c"],
+        label: Int[Array, "b"] | None = None,
+    ) -> tuple[Float[Array, "b"], Float[Array, "b"]]:
+        """Return the logits of real and of drawn images with the same labels, as `criticize` of each.
+
+        One pass sees both, group beside group, so that images stay on their devices: gradients of two passes would be
+        summed over all devices twice.
+        """
+        group = self.discriminator.group
+
+        def beside(one: Array, other: Array) -> Array:
+            parts = [x.reshape(-1, group, *x.shape[1:]) for x in (one, other)]
+            return jnp.stack(parts, 1).reshape(-1, *one.shape[1:])
+
+        labels = None if label is None else beside(label, label)
+        logits = self.criticize(discriminator, beside(real, drawn), labels).reshape(-1, 2, group)
+        return logits[:, 0].reshape(-1), logits[:, 1].reshape(-1)
+
     def noise(self, key: Key[Array, ""], n: int) -> tuple[Float[Array, "n _side _side 1"], ...]:
         """Return the noise of a batch, for training."""
         areas = [side * side for side in self.synthesis.noise_sides]

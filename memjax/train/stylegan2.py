@@ -217,8 +217,8 @@ class StyleGan2:
         generator, label = state.params["generator"], batch.get("label")
         ws, noise, _ = self._latents(generator, draw_key, self.batch_size, label)
         drawn = self._seen(self.gan.synthesize(generator, ws, noise), state, augment_keys[0])
-        fake = self.gan.criticize(params, drawn, label)
-        real = self.gan.criticize(params, self._seen(batch["image"], state, augment_keys[1]), label)
+        seen = self._seen(batch["image"], state, augment_keys[1])
+        real, fake = self.gan.compare(params, seen, drawn, label)
         sign = jnp.sign(jax.lax.stop_gradient(real)).mean()
         told = {"sign_real": sign, "logit_real": real.mean(), "logit_fake": fake.mean()}
         return adversarial.discriminator_loss(real, fake), (told, {"sign_sum": state.stats["sign_sum"] + sign})
@@ -237,9 +237,11 @@ class StyleGan2:
         """Return styles, some of them mixed of two latents, noise, and w of the first latent."""
         z_key, other_key, mix_key, noise_key = jax.random.split(key, 4)
         noise = tuple(self._split(one) for one in self.gan.noise(noise_key, n))
-        w = other = self.gan.map(generator, self._split(jax.random.normal(z_key, (n, self.gan.z_dim))), label)
-        if self._mixing:
-            other = self.gan.map(generator, self._split(jax.random.normal(other_key, (n, self.gan.z_dim))), label)
+        keys = [z_key, other_key] if self._mixing else [z_key]
+        z = jnp.stack([self._split(jax.random.normal(key, (n, self.gan.z_dim))) for key in keys], 1)
+        labels = None if label is None else jnp.repeat(label, len(keys))
+        found = self.gan.map(generator, z.reshape(-1, self.gan.z_dim), labels).reshape(n, len(keys), -1)
+        w, other = found[:, 0], found[:, -1]
         return adversarial.mix_styles(mix_key, w, other, self.gan.styles, self._mixing), noise, w
 
     def _split(self, x: Array) -> Array:
