@@ -97,13 +97,10 @@ def metrics(run):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    return train_all(tmp_path_factory.mktemp("tasks") / "alone", 1)
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    return train_all(tmp_path_factory.mktemp("tasks") / "two", 2)
+def runs(tmp_path_factory):
+    """The folder of all tasks' runs, by how many processes trained them."""
+    folder = tmp_path_factory.mktemp("tasks")
+    return {n: train_all(folder / str(n), n) for n in (1, 2, 4)}
 
 
 def assert_same(told, wanted):
@@ -111,19 +108,18 @@ def assert_same(told, wanted):
         np.testing.assert_allclose(told[step, name], value, rtol=SAME, atol=NEAR_ZERO, err_msg=f"{name} at step {step}")
 
 
+@pytest.mark.parametrize("n", [2, 4])
 @pytest.mark.parametrize("task", TASKS)
-def test_two_processes_learn_what_one_does(alone, two, task):
-    wanted, told = metrics(alone / task), metrics(two / task)
+def test_several_processes_learn_what_one_does(runs, task, n):
+    wanted, told = metrics(runs[1] / task), metrics(runs[n] / task)
     assert {step for step, _ in told} == set(range(1, STEPS + 1))
     assert list(told) == list(wanted)
     assert_same(told, wanted)
 
 
-def test_four_processes_learn_what_one_does_and_one_goes_on_with_what_two_did(alone, two, tmp_path):
-    train(tmp_path / "run", 4, 2 * STEPS)
-    four = metrics(tmp_path / "run")
-    losses = {key: value for key, value in metrics(alone / "ddpm").items() if not key[1].startswith(("held", "train"))}
-    assert_same(four, losses)
-    train(two / "ddpm", 1, 2 * STEPS)
-    assert_same(metrics(two / "ddpm"), four)
-    assert {step for step, _ in four} == set(range(1, 2 * STEPS + 1))
+def test_fewer_go_on_with_what_more_began(runs):
+    for began, goes_on in ((2, 1), (4, 2)):
+        train(runs[began] / "ddpm", goes_on, 2 * STEPS)
+    told = metrics(runs[4] / "ddpm")
+    assert {step for step, _ in told} == set(range(1, 2 * STEPS + 1))
+    assert_same(told, metrics(runs[2] / "ddpm"))

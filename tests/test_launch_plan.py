@@ -251,6 +251,12 @@ def test_settings_are_tried_until_one_fits():
     assert settings[:4] == [{}, {"fsdp": 8}, {"model.remat": True}, {"fsdp": 8, "model.remat": True}]
     assert settings[-1] == {"fsdp": 8, "model.remat": True, "microbatches": 8}, "64 images, one a device and part"
     assert changed(config, settings[2])["model"] == {**config["model"], "remat": True} and not config["model"]["remat"]
+    parts = [
+        one.get("microbatches") for one in savings({**config, "batch_size": 20, "microbatches": 2}, parse("v5e:1x1"))
+    ]
+    assert [n for n in dict.fromkeys(parts) if n] == [4, 10, 20], (
+        "all that divide it, each at least twice the one before"
+    )
     assert list(savings(stylegan2.get_config().to_dict(), parse("h100:1"))) == [{}]
     assert list(savings(descriptor.get_config("cxr").to_dict(), parse("h100:1"))) == [{}, {"model.remat": True}]
     have = MACHINES["v5e"].memory_bytes

@@ -76,12 +76,18 @@ def savings(config: Mapping[str, Any], topology: Topology) -> Iterator[Setting]:
         yield remat
     if split and remat:
         yield {**split, **remat}
-    parts = config.get("microbatches")
-    while parts and config["batch_size"] % (2 * parts * topology.n_devices) == 0:
-        parts *= 2
+    for parts in _more_parts(config["batch_size"], config.get("microbatches"), topology.n_devices):
         yield {**split, "microbatches": parts}
         if remat:
             yield {**split, **remat, "microbatches": parts}
+
+
+def _more_parts(batch: int, parts: int | None, devices: int) -> Iterator[int]:
+    """Yield into how many parts a batch divides, each number at least twice the one before."""
+    while parts:
+        parts = next((more for more in range(2 * parts, batch + 1) if batch % (more * devices) == 0), None)
+        if parts:
+            yield parts
 
 
 def changed(config: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
