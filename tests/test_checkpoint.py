@@ -1,6 +1,8 @@
 """Whatever happens during or after a save, the newest whole checkpoint is found, and nothing else is restored."""
 
+import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -415,6 +417,26 @@ def test_writes_that_end_after_a_failed_save_are_no_news(tmp_path, monkeypatch):
     assert told == []
     hook(other)
     assert told == [other]
+
+
+def test_of_arrays_that_were_not_written_only_the_first_is_news(tmp_path, caplog):
+    Checkpoints(tmp_path).close()
+
+    async def async_serialize_from_host():  # as orbax calls it
+        raise ValueError("RESOURCE_EXHAUSTED")
+
+    async def of_ours():
+        raise ValueError
+
+    async def fails(*coroutines):
+        tasks = [asyncio.ensure_future(one()) for one in coroutines]
+        await asyncio.wait(tasks)
+
+    for coroutine in (async_serialize_from_host, of_ours):
+        asyncio.run(fails(coroutine))
+        gc.collect()
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "asyncio"]
+    assert "never retrieved" in told and "of_ours" in told
 
 
 def test_digests_are_those_of_the_files(tmp_path):

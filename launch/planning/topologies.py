@@ -141,6 +141,7 @@ def set_environment(topologies: Iterable[Topology]) -> None:
         os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # it would ask a cloud's server what this computer is
         os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")  # any: else it warns that it does not know
         os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+        os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "true"  # no device is taken: several plans may be made at once
     os.environ["XLA_FLAGS"] = flags.strip()
     os.environ["JAX_PLATFORMS"] = "cpu"
 

@@ -45,6 +45,7 @@ class Checkpoints:
         self._protected = _Protected(self._read_kept())
         self._damaged: list[int] = []  # newer than what was restored
         logging.getLogger("absl").addFilter(_is_news)
+        logging.getLogger("asyncio").addFilter(_is_no_other_write)
         if not isinstance(sys.unraisablehook, _WithoutLateWrites):
             sys.unraisablehook = _WithoutLateWrites(sys.unraisablehook)
         registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
@@ -283,3 +284,12 @@ def _check_fits(folder: Path, wanted: Mapping[str, Any], saved: Mapping[str, Any
 def _is_news(record: logging.LogRecord) -> bool:
     """Drop what orbax logs: its errors are raised as well, and the rest is chatter."""
     return f"{os.sep}orbax{os.sep}" not in record.pathname
+
+
+def _is_no_other_write(record: logging.LogRecord) -> bool:
+    """Say whether asyncio tells of something else than arrays whose writing failed as that of the first one did.
+
+    The first failure is raised; nobody asks for those of the others, and asyncio would tell each with its traceback.
+    """
+    told = record.getMessage()
+    return not ("never retrieved" in told and "async_serialize_from_host" in told)
