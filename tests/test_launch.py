@@ -157,6 +157,20 @@ def test_an_audit_killed_after_a_search_ends_with_the_same_pairs(audited, tmp_pa
     assert (tmp_path / "out" / "pairs.csv").read_bytes() == (place / "out" / "pairs.csv").read_bytes()
 
 
+def test_what_too_few_unseen_patients_leave_undecided_exits_with_3(tmp_path):
+    folders = audit_folders(tmp_path)
+    for path in sorted(folders["heldout"].iterdir())[5:]:
+        path.unlink()
+    near = 0.34 * noise(30, 1)[:12] + 0.66 * noise(12, 5)  # nearer than unseen images, but not as near as copies
+    pictures(folders["synthetic"], {f"s{i:02d}.png": image for i, image in enumerate(near.astype("uint8"))})
+    asked = audit_flags(folders, tmp_path / "out")
+    run = launch("audit", *asked)
+    assert run.status == 3 and "undecided: " in run.said
+    found = json.loads((tmp_path / "out" / "report.json").read_text(encoding="ascii"))
+    assert (found["verdict"], found["n_copies"]) == ("undecided", 0)
+    assert launch("audit", *asked, "--fail_on_copies=false").status == 0
+
+
 def test_without_heldout_images_nothing_is_concluded_from_finding_none(tmp_path):
     folders = audit_folders(tmp_path)
     del folders["heldout"]
