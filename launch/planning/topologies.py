@@ -144,6 +144,7 @@ def set_environment(topologies: Iterable[Topology]) -> None:
         os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "true"  # no device is taken: several plans may be made at once
     os.environ["XLA_FLAGS"] = flags.strip()
     os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's warnings that it compiles for long, and for no device
 
 
 def _cuda_compiler() -> Path | None:
