@@ -323,6 +323,8 @@ def test_a_table_has_a_row_a_program():
     rows = tell.told_together("a.py", [fits, refused]).splitlines()[2:]
     assert rows[0] == "| a.py | train | h100:8 | 64 images | 70.00 GiB | 72.81 GiB | 1 s | compute | 100% |"
     assert "15.75 GiB: too little |  |" in rows[1]
+    for topology, is_few in (("v5e:2x4", False), ("v5e:4x4", True), ("h100:2x8", False)):
+        assert ("fewer than 8 images a device" in tell.told(made(topology, 1 << 30))) == is_few, "64 images"
     assert "XLA_PYTHON_CLIENT_MEM_FRACTION" in tell.told(fits) and "does not fit" in tell.told(refused)
 
 
