@@ -7,6 +7,7 @@
 # 2. Two nodes are taken away for a job of more importance: both processes save one state, come back, and end.
 # 3. `scancel` ends a training for good, after a save.
 # 4. Two nodes draw, hear USR1, come back and draw the rest, and audit that: the bytes that one process writes.
+# 5. An audit that finds copies ends with 3, one of a folder that is not there with 2, and neither queues up again.
 # Needs root, as slurmd does; everything is in FOLDER (a new one in /tmp) and ends with this script. No part of the test
 # suite: it takes Slurm, and some minutes.
 
@@ -96,6 +97,15 @@ until_it 300 "it ends" is "$job" 'JobState=(COMPLETED|FAILED)'
 told "$job"
 "$PYTHON" -m launch.audit "${auditing[@]}" --out="$PWD/audit_alone" || [ $? = 3 ]
 for name in drawn audit; do diff -rq $name ${name}_alone | sed "s,$PWD/,," || true; done
+
+echo "5. what ends with a status of its own is not run again"
+until_ended() { until_it 300 "it ends" is "$1" 'JobState=(COMPLETED|FAILED)|Restarts=[1-9]'; told "$1"; }
+cp -r one/data/train copies
+for synthetic in copies nothing; do
+    auditing=(--train="$PWD/one/data/train" --synthetic="$PWD/$synthetic" --heldout="$PWD/one/data/heldout")
+    job=$(sbatch "${slurm[@]}" --nodes=2 "$file" audit "${auditing[@]}" --out="$PWD/of_$synthetic" --coordinator=127.0.0.1:16880)
+    until_ended "$job"
+done
 
 echo "left in the queue: $(squeue -h | wc -l); logs:"
 grep -H . ./memjax-*.log | grep -v Gloo
