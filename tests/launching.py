@@ -24,7 +24,7 @@ from memjax.data.store import NewItem, Store, StoreWriter
 ROOT = Path(__file__).parent.parent
 
 # Of processes whose programs run a few times: one device compiles in half the time, and fast code is not looked for.
-QUICK = {"XLA_FLAGS": CONVOLUTION_FLAG, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+QUICK = {"XLA_FLAGS": f"{CONVOLUTION_FLAG} --xla_cpu_use_fusion_emitters=false", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 # File names that break programs: other scripts, a combining accent, csv's own signs, bytes that are no UTF-8.
 ODD_NAMES = (

@@ -1,7 +1,5 @@
 """A StyleGAN so small that compiling it is all the time it takes, and what several tests ask of its layers."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +9,6 @@ from memjax.models.gan import gan
 from memjax.models.stylegan_generator import StyledConv, ToRgb
 from memjax.nn.equalized import EqualConv, EqualDense
 from memjax.trees import from_named, named_leaves
-
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 SYNTHESIS = {"base": 64, "max_channels": 8}  # 8, 8 and 4 channels at 4, 8 and 16
 KEY = jax.random.key(0, impl="unsafe_rbg")  # compiles in no time

@@ -1,16 +1,14 @@
 """Attention is the formula, head by head, and does not know where positions are."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import jit
 
 from memjax.nn.attention import Attention, attend
 
 # Compiling is all the time there is: whole, and without looking for fast code.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def loop(q, k, v):

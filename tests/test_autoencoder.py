@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import QUICK
 from scipy import signal
 
 from memjax.errors import UserError
@@ -13,7 +14,6 @@ from memjax.models.autoencoder import autoencoder
 from memjax.trees import count
 
 KEY = jax.random.key(0)
-QUICK = {"xla_backend_optimization_level": 0}  # to compile
 TINY = {"features": 4, "groups": 2, "latent_channels": 3}
 
 

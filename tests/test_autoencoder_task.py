@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import QUICK
 
 from configs import latent3d
 from memjax.artifacts.checkpoint import Checkpoints
@@ -16,7 +17,6 @@ from memjax.train.tasks import make_task
 from memjax.trees import norm
 
 BATCH, SIZE = 8, (8, 8, 8)
-QUICK = {"xla_backend_optimization_level": 0}  # to compile
 IMAGES = draw("vessel", range(BATCH), size=SIZE).images.astype(np.float32) / 127.5 - 1
 LOCAL = {"image": IMAGES, "id": np.arange(BATCH, dtype=np.int32)}
 START = 2

@@ -10,6 +10,7 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
+from compiling import QUICK
 
 from configs import ddpm, descriptor, latent3d, stylegan2
 from launch.planning.hlo import operand_shapes, read_module
@@ -44,7 +45,7 @@ def compiled(name: str, fsdp: int) -> tuple[str, int]:
 
 def text_of(lowered: jax.stages.Lowered) -> str:
     """Return the text of a program once it is compiled."""
-    return lowered.compile({"xla_backend_optimization_level": 0}).as_text() or ""
+    return lowered.compile(QUICK).as_text() or ""
 
 
 def of_batch(text: str) -> list[tuple[str, tuple[int, ...], str]]:

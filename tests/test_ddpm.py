@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import QUICK
 
 from memjax.data.phantoms import draw
 from memjax.errors import UserError
@@ -40,8 +41,7 @@ def task(mesh=None, label_share=(), **changes):
 def started(one, mesh):
     key = key_for(0, "init")
     shardings = state_shardings(mesh, jax.eval_shape(one.init, key))
-    quick = {"xla_backend_optimization_level": 0}  # to compile: it runs once
-    return jax.jit(one.init, out_shardings=shardings, compiler_options=quick)(key), shardings
+    return jax.jit(one.init, out_shardings=shardings, compiler_options=QUICK)(key), shardings
 
 
 def losses(steps, *, mesh=None, label_share=(), batch=BATCH, **changes):

@@ -1,12 +1,12 @@
 """A diffusion model is one of two networks, as its config says, and its samples are clipped as its sampler says."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import jit
 
 from memjax.errors import UserError
 from memjax.models.denoiser import denoiser
@@ -14,7 +14,6 @@ from memjax.models.slice_unet import SliceUNet
 from memjax.models.unet import UNet
 from memjax.objectives.steppers import Sampler
 
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 SLICES = {"network": "slices", "width": 4, "mults": (1,), "heads": 1, "head_channels": 4, "groups": 2}
 UNET = {"width": 4, "mults": (1,), "blocks": 1, "attention": (), "heads": 1, "groups": 2}
 

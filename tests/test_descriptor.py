@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import QUICK
 from test_autoencoder import activated, blocked, convolved, pointwise
 
 from configs import descriptor as config
@@ -16,7 +17,6 @@ from memjax.train.tasks import make_task
 from memjax.trees import count
 
 KEY = jax.random.key(0)
-QUICK = {"xla_backend_optimization_level": 0}  # to compile
 ENCODER = {"network": "encoder", "features": 2, "groups": 2, "hidden": 6, "size": 5, "channels": 3}
 RESIDUAL = {"network": "residual", "width": 2, "blocks": (0, 1), "size": 5, "groups": 2}
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import QUICK
 from launching import launch, store
 
 from configs import descriptor as configs
@@ -26,7 +27,6 @@ from memjax.trees import norm
 
 BATCH, SIZE = 16, (16, 16)
 KEY = key_for(0, "init")
-QUICK = {"xla_backend_optimization_level": 0}  # to compile
 VIEWS = Views(turn_p=0.0, elastic=0.0, blur=0.0)
 
 

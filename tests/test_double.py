@@ -1,14 +1,11 @@
 """Doubling slices is the transposed convolution, tap by tap."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from compiling import jit
 
 from memjax.nn.double import Double, doubled
-
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def arrays(*shapes):

@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import QUICK
 
 from memjax.nn.equalized import EqualConv, EqualDense, leaky_relu, unit_moment
 
 KEY = jax.random.key(0)
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
+@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
 def begun(layer, x, seed=1):
     """Return the result at initialization, and the parameters."""
     return layer.init_with_output(jax.random.key(seed), x)

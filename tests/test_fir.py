@@ -1,18 +1,15 @@
 """Resampling is scipy's, its form for processors is the plain one, and with a convolution it is one after the other."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import jit
 from scipy import signal
 
 from memjax.nn import fir
 from memjax.nn.conv import conv
 from memjax.nn.fir import FIR, blur, conv_down, conv_up, downsample, upfirdn, upsample
-
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 LOPSIDED = (1.0, 2.0, 4.0, 3.0, 1.0)
 CASES = [  # taps, up, down, padding, height and width, channels

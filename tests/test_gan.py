@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import jit
 
 from memjax.errors import UserError
 from memjax.mesh import batch_sharding, replicated, train_mesh
 from memjax.models.gan import Truncation, gan
 from memjax.trees import named_leaves
-from tests.small_gan import DISCRIMINATOR, KEY, MAPPING, SYNTHESIS, awake, jit, small_gan
+from tests.small_gan import DISCRIMINATOR, KEY, MAPPING, SYNTHESIS, awake, small_gan
 
 IDS = jnp.array([0, 1, 2, 3, 7, 2**31 - 1, 1000, 5], jnp.int32)
 

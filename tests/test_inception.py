@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+from compiling import QUICK
 from safetensors.numpy import save_file
 from test_torch_files import ARCHIVE, HERE
 
@@ -36,8 +37,7 @@ def reference():
 
 def test_it_sees_what_torch_fidelity_sees(file, reference):
     x = jnp.concatenate([inception.resized(jnp.asarray(image[None], jnp.float32)) for image in random_images()])
-    quick = {"xla_backend_optimization_level": 0}  # to compile
-    found = jax.jit(inception.InceptionV3().apply, compiler_options=quick)({"params": read_weights(file).params}, x)
+    found = jax.jit(inception.InceptionV3().apply, compiler_options=QUICK)({"params": read_weights(file).params}, x)
     assert set(found) == set(reference)
     for name, wanted in reference.items():
         assert np.abs(wanted[0] - wanted[1]).max() > 2e-2 * np.abs(wanted).max()  # the images do differ

@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_gan import DISCRIMINATOR, MAPPING, SYNTHESIS, awake, jit
+from compiling import jit
+from small_gan import DISCRIMINATOR, MAPPING, SYNTHESIS, awake
 
 from memjax.errors import UserError
 from memjax.sample.interpolate import interpolate

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.ndimage
+from compiling import QUICK
 from launching import audit_folders, launch, store, truncate
 
 from launch import measuring
@@ -16,8 +17,6 @@ from memjax.audit.fidelity.frechet import frechet_distance
 from memjax.errors import UserError
 from memjax.mesh import audit_mesh
 from memjax.models.untrained import SIZE, untrained
-
-QUICK = {"xla_backend_optimization_level": 0}  # to compile
 
 
 def smooth(n: int, seed: int, *, size: tuple[int, ...] = (8, 8), channels: int = 1, sigma: float = 1.0) -> np.ndarray:

@@ -1,15 +1,12 @@
 """Linear attention is the formula, one number after the other, and costs no square of the positions."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import jit
 
 from memjax.nn.linear_attention import linear_attend
-
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def arrays(*shapes):

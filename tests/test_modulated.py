@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import jit
 from scipy import signal
 
 from memjax.nn.fir import conv_up
 from memjax.nn.modulated import adain, modulated_conv
-
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def normal(seed, *shape):

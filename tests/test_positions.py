@@ -1,16 +1,14 @@
 """Turning queries and keys tells differences of positions alone, and buckets are T5's."""
 
-import functools
 from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import jit
 
 from memjax.nn.positions import DistanceBias, distance_buckets, rotated
-
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def vectors(shape, seed=0):

@@ -1,15 +1,12 @@
 """The forms for processors of convolutions that change resolution are the plain ones, and so are their gradients."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import jit
 
 from memjax.nn import fir
-
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def normal(seed, *shape):

@@ -1,18 +1,16 @@
 """Attention within slices and along the depth, against loops; each leaves alone what the other joins."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import jit
 
 from memjax.nn.attention import attend
 from memjax.nn.linear_attention import linear_attend
 from memjax.nn.positions import DistanceBias, rotated
 from memjax.nn.slice_attention import SliceAttention, along_depth, within_slices
 
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 HEADS, CHANNELS = 2, 4
 
 

@@ -1,12 +1,12 @@
 """The U-Net of slices: as large as the papers' network, told time and class; slices meet in attention only."""
 
-import functools
 import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import jit
 
 from memjax.errors import UserError
 from memjax.models.slice_unet import SliceUNet
@@ -15,7 +15,6 @@ from memjax.trees import count, from_named, named_leaves
 TINY = {"width": 4, "mults": (1, 2), "heads": 2, "head_channels": 4, "groups": 2}
 ONE_LEVEL = {**TINY, "mults": (1,), "heads": 1}
 # Nets are so small that compiling them is all the time there is: this halves it.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 ROUNDING = 2e-5  # relative: float32 sums in another order
 
 

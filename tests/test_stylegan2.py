@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import QUICK
 
 from configs import stylegan2
 from memjax.artifacts.checkpoint import Checkpoints
@@ -15,7 +16,6 @@ from memjax.train.lazy import lazy_optimizer
 from memjax.train.tasks import make_task
 
 SIDE, BATCH = 16, 8
-QUICK = {"xla_backend_optimization_level": 0}  # to compile
 IMAGES = draw("chest", range(BATCH), size=(SIDE, SIDE)).images.astype(np.float32) / 127.5 - 1
 LOCAL = {"image": IMAGES, "id": np.arange(BATCH, dtype=np.int32)}
 SAME = 2e-3  # relative: sums over eight devices are in another order, and Adam's first steps divide by small numbers

@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import jit
 
 from memjax.errors import UserError
 from memjax.mesh import batch_sharding, replicated, train_mesh
 from memjax.models.stylegan_discriminator import Discriminator, minibatch_std
 from memjax.trees import named_leaves
-from tests.small_gan import DISCRIMINATOR, KEY, awake, jit, layers_of, moment
+from tests.small_gan import DISCRIMINATOR, KEY, awake, layers_of, moment
 
 
 def images(n=8, channels=1, side=16, seed=2):

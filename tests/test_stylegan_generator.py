@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import jit
 from scipy.signal import upfirdn
 
 from memjax.errors import UserError
 from memjax.models.stylegan_generator import Synthesis
 from memjax.trees import from_named, named_leaves
-from tests.small_gan import KEY, SYNTHESIS, awake, jit, layers_of, moment
+from tests.small_gan import KEY, SYNTHESIS, awake, layers_of, moment
 
 
 def inputs(net, n=4, w_dim=5, seed=1):

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import jit
 
 from memjax.errors import UserError
 from memjax.models.stylegan_mapping import Mapping
-from tests.small_gan import KEY, awake, jit, layers_of, moment
+from tests.small_gan import KEY, awake, layers_of, moment
 
 
 def by_hand(params, z, label=None):
