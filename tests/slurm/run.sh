@@ -82,10 +82,10 @@ sleep 5
 told "$job"
 echo "saved: $(ls three/checkpoints)"
 echo "4. sampling and an audit"
-drawing=(--run="$PWD/one" --seeds=0:"${DRAWN:-600}" --batch_size=20)
+drawing=(--run="$PWD/one" --seeds=0:"${DRAWN:-20000}" --batch_size=20)
 job=$(sbatch "${slurm[@]}" --nodes=2 "$file" sample "${drawing[@]}" --out="$PWD/drawn" --coordinator=127.0.0.1:16880)
 until_it 300 "both draw" eval '[ "$(ls -d drawn.parts/*.partial 2> /dev/null | wc -l)" = 2 ]'
-sleep 5
+sleep 1
 scancel --batch --signal=USR1 "$job"
 back_at_once "$job"
 until_it 300 "it ends" is "$job" 'JobState=(COMPLETED|FAILED)'
