@@ -6,7 +6,8 @@
 
 Programs are compiled ahead of time: the training step, drawing a batch, a block of the audit. Nothing runs, and no
 device is needed, but compilers are: pip install -e '.[plan]' for TPUs, '.[plan-gpu]' for GPUs (5.5 GB); `cpu:8` needs
-neither. See docs/plan.md. Compiling takes minutes a program; what --cache=DIR knows is not compiled again.
+neither. See docs/plan.md. Compiling takes minutes a program, less with --quick; what --cache=DIR knows is not compiled
+again.
 Exit status: 0 told; 2 something is wrong with what was given, or training does not fit on one of the topologies.
 """
 

@@ -8,8 +8,6 @@ from compiling import jit
 
 from memjax.nn.attention import Attention, attend
 
-# Compiling is all the time there is: whole, and without looking for fast code.
-
 
 def loop(q, k, v):
     """Return attention one query at a time, in float64."""

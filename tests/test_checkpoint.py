@@ -428,9 +428,8 @@ def test_of_arrays_that_were_not_written_only_the_first_is_news(tmp_path, caplog
     async def of_ours():
         raise ValueError
 
-    async def fails(*coroutines):
-        tasks = [asyncio.ensure_future(one()) for one in coroutines]
-        await asyncio.wait(tasks)
+    async def fails(coroutine):
+        await asyncio.wait([asyncio.ensure_future(coroutine())])
 
     for coroutine in (async_serialize_from_host, of_ours):
         asyncio.run(fails(coroutine))

@@ -14,7 +14,6 @@ from memjax.trees import count, from_named, named_leaves
 
 TINY = {"width": 4, "mults": (1, 2), "heads": 2, "head_channels": 4, "groups": 2}
 ONE_LEVEL = {**TINY, "mults": (1,), "heads": 1}
-# Nets are so small that compiling them is all the time there is: this halves it.
 ROUNDING = 2e-5  # relative: float32 sums in another order
 
 

@@ -14,7 +14,6 @@ from memjax.models.unet import UNet
 from memjax.trees import count, from_named, named_leaves
 
 TINY = {"width": 4, "mults": (1, 2), "blocks": 1, "attention": (4,), "heads": 1, "groups": 2}
-# Nets are so small that compiling them is all the time there is: this halves it.
 ROUNDING = 2e-5  # relative: float32 sums in another order
 
 

@@ -36,8 +36,8 @@ def told(cost: Cost) -> str:
     )
     if cost.program == "train" and cost.where.of.platform == "tpu" and cost.images < _FEW * cost.where.n_devices:
         lines.append(
-            f"  fewer than {_FEW} images a device: XLA cuts them into pieces, with copies in between; half the "
-            "devices, or a larger batch, may be faster (docs/plan.md)"
+            f"  fewer than {_FEW} images a device: XLA cuts them into pieces, with copies in between; more on "
+            "each may be faster (docs/plan.md)"
         )
     return "\n".join(lines)
 
